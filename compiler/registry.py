@@ -1,0 +1,130 @@
+"""Names of passes, runtimes, metrics, data sets and machines, and the lazy import behind each.
+
+This table is the only place where the compiler names a pass or a target. Installed packages add to
+it through the entry-point groups ``tamis.passes``, ``tamis.targets``, ``tamis.metrics`` and
+``tamis.datasets``; an entry point may not take a name that is in use.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from tamis.compiler.errors import RegistryError
+
+if TYPE_CHECKING:
+    from tamis.compiler.graph_pass import GraphPass
+    from tamis.compiler.target import Runtime
+
+TABLE: dict[str, dict[str, str]] = {
+    "passes": {
+        "canonicalize": "tamis.passes.canonicalize.canonicalize:Canonicalize",
+        "fold-conv-affine": "tamis.passes.fusion.fold_conv_affine:FoldConvAffine",
+        "quantize-dynamic": "tamis.passes.quantization.quantize_dynamic:QuantizeDynamic",
+        "convert-float16": "tamis.passes.quantization.convert_float16:ConvertFloat16",
+    },
+    "targets": {
+        "onnxruntime": "tamis.targets.onnxruntime.runtime:OnnxRuntime",
+    },
+    "metrics": {
+        "accuracy": "tamis.compiler.metrics.classification:Accuracy",
+        "top5": "tamis.compiler.metrics.classification:Top5",
+        "roc-auc": "tamis.compiler.metrics.classification:RocAuc",
+        "char-accuracy": "tamis.compiler.metrics.sequence:CharAccuracy",
+        "iou": "tamis.compiler.metrics.regression:Iou",
+        "pearson-similarity": "tamis.compiler.metrics.regression:PearsonSimilarity",
+        "mean-squared-error": "tamis.compiler.metrics.regression:MeanSquaredError",
+    },
+    "datasets": {},
+}
+
+KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set"}
+
+
+@cache
+def table(kind: str) -> dict[str, str]:
+    """Name -> ``module:attribute`` of one kind, built-in names first, then installed entry points.
+
+    Raises:
+        RegistryError: An installed package claims a name that is in use.
+    """
+    names = dict(TABLE[kind])
+    for point in entry_points(group=f"tamis.{kind}"):
+        if point.name in names and names[point.name] != point.value:
+            raise RegistryError(
+                f"the {KIND_NAMES[kind]} {point.name!r} is defined twice",
+                found=f"{names[point.name]} and {point.value}",
+                fix="uninstall one of the two packages",
+            )
+        names[point.name] = point.value
+    return names
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` or an empty string, for error messages."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def unknown(kind_name: str, name: str, known: Iterable[str], where: str | None = None) -> RegistryError:
+    """The error for a name that is not in a table."""
+    known = sorted(known)
+    return RegistryError(
+        f"there is no {kind_name} {name!r}{nearest(name, known)}",
+        where=where,
+        expected="one of " + ", ".join(known) if known else "an installed plug-in that provides it",
+    )
+
+
+def lookup(kind: str, name: str) -> Any:
+    """Import and return what ``name`` stands for.
+
+    Raises:
+        RegistryError: No such name, or the module behind it cannot be imported.
+    """
+    names = table(kind)
+    if name not in names:
+        raise unknown(KIND_NAMES[kind], name, names)
+    module, _, attribute = names[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RegistryError(
+            f"the {KIND_NAMES[kind]} {name!r} cannot be loaded from {names[name]}",
+            found=f"{type(error).__name__}: {error}",
+            fix="reinstall the package that provides it",
+        ) from error
+
+
+def pass_class(name: str) -> type[GraphPass[Any]]:
+    """The class of the pass ``name``."""
+    found: type[GraphPass[Any]] = lookup("passes", name)
+    return found
+
+
+def runtime_class(name: str) -> type[Runtime[Any]]:
+    """The class of the runtime ``name``."""
+    found: type[Runtime[Any]] = lookup("targets", name)
+    return found
+
+
+@cache
+def recipe_names() -> tuple[str, ...]:
+    """Names of the shipped recipes."""
+    return _stems("tamis.recipes")
+
+
+@cache
+def machine_names() -> tuple[str, ...]:
+    """Names of the machines that ship as data; ``host`` comes on top of them."""
+    return _stems("tamis.targets.hardware")
+
+
+def _stems(package: str) -> tuple[str, ...]:
+    found = (f.name for f in files(package).iterdir())
+    return tuple(sorted(n.removesuffix(".yaml") for n in found if n.endswith(".yaml")))

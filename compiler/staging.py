@@ -1,0 +1,120 @@
+"""Outputs that appear whole or not at all: write beside, fsync, rename.
+
+Whatever ends the work in between (an error, Ctrl-C, a full disk), the staging folder is removed and the
+output path is as it was before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tamis.compiler.errors import OutputError, TamisError, WriteError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def write_error(error: OSError, path: Path) -> TamisError:
+    """The error of ours for an ``OSError`` while writing to ``path``."""
+    text = error.strerror or str(error)
+    if error.errno in FULL:
+        return WriteError(f"writing failed: {text}", where=str(path), fix="free some space; nothing was left behind")
+    return OutputError(f"cannot be written: {text}", where=str(path), fix="choose another output path")
+
+
+@contextmanager
+def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
+    """An empty folder beside ``out``; on a clean exit it becomes ``out``, otherwise it vanishes.
+
+    To publish a single file instead, leave exactly one file called ``out.name`` in the folder and give
+    an ``out`` with a suffix.
+
+    Args:
+        out: The path to publish at. Its parent is created.
+        replaceable: Whether something that stands at ``out`` already may be replaced.
+
+    Raises:
+        OutputError: ``out`` cannot be written, or holds something that is not replaceable.
+        WriteError: The disk is full or broken.
+    """
+    check_output(out, replaceable)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise write_error(error, out) from error
+    try:
+        yield folder
+        folder.chmod(0o755)
+        single = folder / out.name
+        _publish(single if out.suffix and single.is_file() else folder, out)
+    except OSError as error:
+        raise write_error(error, out) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(out: Path, replaceable: Callable[[Path], bool]) -> None:
+    """Refuse an output path early, before any work is spent.
+
+    Raises:
+        OutputError: As in ``staged``.
+    """
+    for parent in (out, *out.parents):
+        if parent.exists():
+            if parent != out and not parent.is_dir():
+                raise OutputError("is not a folder", where=str(parent), fix="choose another output path")
+            break
+    writable = next(p for p in out.parents if p.exists())
+    if not os.access(writable, os.W_OK):
+        raise OutputError("cannot be written: permission denied", where=str(writable), fix="choose another output path")
+    empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not empty and not replaceable(out):
+        raise OutputError(
+            "already exists and was not made by tamis", where=str(out), fix="remove it or choose another output path"
+        )
+
+
+def _publish(source: Path, out: Path) -> None:
+    for path in (*source.rglob("*"), source) if source.is_dir() else (source,):
+        _fsync(path)
+    if source.is_dir() and out.is_dir():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+        out.rename(old / out.name)
+        try:
+            source.rename(out)
+        except BaseException:
+            (old / out.name).rename(out)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    else:
+        source.replace(out)
+    _fsync(out.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def staged_file(out: Path) -> Iterator[Path]:
+    """A path beside ``out`` to write a single file to; on a clean exit it replaces the file ``out``.
+
+    Raises:
+        OutputError: ``out`` is a folder or cannot be written.
+        WriteError: The disk is full or broken.
+    """
+    with staged(out, replaceable=Path.is_file) as folder:
+        if not out.suffix:
+            raise OutputError("has no file extension", where=str(out), fix="give the output file a suffix")
+        yield folder / out.name

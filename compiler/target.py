@@ -1,0 +1,184 @@
+"""The contract of a target: machine (data) x runtime (code) x link (how it is reached).
+
+Behaviour follows the machine's description, never its name: a pass that wants to know whether 8-bit
+products saturate asks ``target.machine.int8``, not whether the machine is called ``x86-64-avx2``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from tamis.compiler.graph_pass import Feeds, GraphPass
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Int8Units(_Data):
+    """What the machine's 8-bit integer dot products can do."""
+
+    pair: Literal["u8s8", "u8u8", "s8s8"] = Field(description="Activation and weight types of the fastest kernels.")
+    saturates: bool = Field(description="Pairs of products are clipped to int16 (x86 without VNNI).")
+
+
+class Caches(_Data):
+    """Cache sizes in bytes; L1 and L2 per core, L3 shared. 0 means absent."""
+
+    l1d: int = Field(ge=0, description="Level 1 data cache, bytes per core.")
+    l2: int = Field(ge=0, description="Level 2 cache, bytes per core.")
+    l3: int = Field(ge=0, description="Level 3 cache, bytes in all.")
+
+
+class Llvm(_Data):
+    """How LLVM names the machine, for compilers that generate code."""
+
+    triple: str = Field(description="Target triple, e.g. aarch64-linux-gnu.")
+    cpu: str = Field(description="-mcpu name, e.g. cortex-a72.")
+    features: tuple[str, ...] = Field((), description="-mattr entries, e.g. +dotprod.")
+
+
+class Machine(_Data):
+    """A machine as data; one YAML file a machine in ``targets/hardware/``, ``host`` is detected."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$", description="Kebab-case name; equals the file name.")
+    description: str = Field(description="What the machine is, in one line.")
+    arch: str = Field(description="Instruction set family: x86-64 or aarch64.")
+    isa: tuple[str, ...] = Field(description="Instruction set features that matter to kernels, sorted.")
+    cores: int = Field(ge=1, description="Physical cores.")
+    threads: int = Field(ge=1, description="Hardware threads that this process may use.")
+    caches: Caches
+    simd_bits: int = Field(ge=0, description="Widest vector register used by kernels, bits.")
+    channel_multiple: int = Field(ge=1, description="Channel counts that are a multiple of this are fast.")
+    int8: Int8Units
+    fast_dtypes: tuple[str, ...] = Field(description="Element types with native arithmetic, e.g. float32, int8.")
+    runtimes: tuple[str, ...] = Field(description="Runtimes that can serve the machine, the preferred one first.")
+    llvm: Llvm
+
+
+class RuntimeOptions(BaseModel):
+    """Options of a runtime in the recipe's target entry; a runtime derives its own model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A lowered model on disk.
+
+    Args:
+        runtime: Name of the runtime that made it and can load it.
+        files: Paths relative to the bundle folder; the first one is the model.
+        settings: Runtime settings (for example tuned session options) as plain JSON data.
+    """
+
+    runtime: str
+    files: tuple[str, ...]
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """A loaded model: call it with a dict of arrays, get a dict of arrays."""
+
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+
+    def __call__(self, feeds: Feeds) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once. Raises ``RuntimeFailureError`` when the runtime refuses the inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """Outcome of a search over runtime settings.
+
+    Args:
+        settings: The best settings found, as stored in the artifact.
+        record: What was measured: trials, ratios with intervals, seconds; goes to measurements.
+        reused: True if the tuning database had the answer and nothing was measured.
+    """
+
+    settings: Mapping[str, JsonValue]
+    record: Mapping[str, JsonValue]
+    reused: bool
+
+
+RuntimeOptionsT = TypeVar("RuntimeOptionsT", bound=RuntimeOptions)
+
+
+class Runtime(ABC, Generic[RuntimeOptionsT]):
+    """Base class of all runtimes. Heavy imports happen inside methods."""
+
+    name: ClassVar[str]
+    options_type: ClassVar[type[RuntimeOptions]] = RuntimeOptions
+
+    def __init__(self, options: RuntimeOptionsT | None = None) -> None:
+        self.options: RuntimeOptionsT = options if options is not None else self.options_type()  # type: ignore[assignment]
+
+    @abstractmethod
+    def unavailable(self, machine: Machine) -> str | None:
+        """Why models for ``machine`` cannot be run from here with this runtime, with the install hint; None if they can."""
+
+    @abstractmethod
+    def fingerprint(self, machine: Machine) -> dict[str, str]:
+        """What a measurement depends on: device, features, thread count, library versions. Plain strings, stable order."""
+
+    @abstractmethod
+    def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
+        """One line per node that the runtime cannot run: node name, op type, domain and reason. Empty if all is well."""
+
+    def legalize_passes(self, machine: Machine) -> Sequence[GraphPass[Any]]:
+        """Passes that put the model into the forms this runtime likes; run after the recipe's steps."""
+        return ()
+
+    @abstractmethod
+    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
+        """Write the lowered model into ``folder``. Deterministic: same model and settings, same bytes."""
+
+    @abstractmethod
+    def load(self, folder: Path, artifact: Artifact) -> Runner:
+        """Load an artifact of this runtime from its folder. Raises ``LoweringError``."""
+
+    @abstractmethod
+    def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> Runner:
+        """Load a model straight from memory, for verification and the guard.
+
+        ``optimize=False`` switches all graph optimizations of the runtime off, so that each node is
+        computed as it is written.
+        """
+
+    def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
+        """Settings used without tuning."""
+        return {}
+
+    def tune(
+        self,
+        model: ir.Model,
+        feeds: Feeds,
+        machine: Machine,
+        seconds: float,
+        progress: Callable[[float, str], None],
+    ) -> TuneResult:
+        """Search settings for at most ``seconds``; progress gets (fraction done, best so far)."""
+        raise NotImplementedError(f"runtime {self.name} has nothing to tune")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One entry of the recipe's ``targets``: a machine, a runtime with its options, a link.
+
+    ``name`` is unique in a recipe and names the bundle's sub-folder.
+    """
+
+    name: str
+    machine: Machine
+    runtime: Runtime[Any]
+    link: Literal["here"] = "here"

@@ -1,0 +1,1 @@
+"""Canonical forms: the same function in the fewest and plainest nodes."""

@@ -1,0 +1,1 @@
+"""Fusions: several nodes become one, with the same function up to rounding."""

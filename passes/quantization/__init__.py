@@ -1,0 +1,1 @@
+"""Number formats: the same network in fewer bits."""

@@ -1,0 +1,1 @@
+"""The shipped recipes (``*.yaml``), loaded by name, and the JSON schema of the recipe format."""

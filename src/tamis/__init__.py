@@ -1,0 +1,1 @@
+"""tamis: a declarative model compiler."""
