@@ -43,6 +43,9 @@ TABLE: dict[str, dict[str, str]] = {
     "datasets": {},
 }
 
+REFERENCE_RUNTIME = "onnxruntime"
+"""Runs models for verification, with its optimizations off, and plain models on the command line."""
+
 KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set"}
 
 

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.compiler.errors import OutputError, TamisError, WriteError
@@ -27,12 +28,21 @@ def write_error(error: OSError, path: Path) -> TamisError:
     return OutputError(f"cannot be written: {text}", where=str(path), fix="choose another output path")
 
 
-@contextmanager
-def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
-    """An empty folder beside ``out``; on a clean exit it becomes ``out``, otherwise it vanishes.
+@dataclass
+class Staging:
+    """A folder to write into, and the path that it will be published at.
 
-    To publish a single file instead, leave exactly one file called ``out.name`` in the folder and give
-    an ``out`` with a suffix.
+    To publish a single file instead of the folder, leave a file called ``out.name`` in the folder and
+    let ``out`` have a suffix. ``out`` may be changed to a sibling path until the end.
+    """
+
+    folder: Path
+    out: Path
+
+
+@contextmanager
+def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Staging]:
+    """A staging folder beside ``out``; on a clean exit it is published, otherwise it vanishes.
 
     Args:
         out: The path to publish at. Its parent is created.
@@ -49,10 +59,11 @@ def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     except OSError as error:
         raise write_error(error, out) from error
     try:
-        yield folder
+        staging = Staging(folder, out)
+        yield staging
         folder.chmod(0o755)
-        single = folder / out.name
-        _publish(single if out.suffix and single.is_file() else folder, out)
+        single = folder / staging.out.name
+        _publish(single if staging.out.suffix and single.is_file() else folder, staging.out)
     except OSError as error:
         raise write_error(error, out) from error
     finally:
@@ -114,7 +125,7 @@ def staged_file(out: Path) -> Iterator[Path]:
         OutputError: ``out`` is a folder or cannot be written.
         WriteError: The disk is full or broken.
     """
-    with staged(out, replaceable=Path.is_file) as folder:
-        if not out.suffix:
-            raise OutputError("has no file extension", where=str(out), fix="give the output file a suffix")
-        yield folder / out.name
+    if not out.suffix:
+        raise OutputError("has no file extension", where=str(out), fix="give the output file a suffix")
+    with staged(out.absolute(), replaceable=Path.is_file) as staging:
+        yield staging.folder / out.name

@@ -1,1 +1,137 @@
-"""tamis: a declarative model compiler."""
+"""tamis: a declarative model compiler.
+
+::
+
+    import tamis
+
+    bundle = tamis.compile("model.onnx", recipe="lossless", out="out/")
+    run = tamis.load("out/")
+    outputs = run({"x": array})
+    tamis.verify("out/")
+
+Importing this module loads neither onnxruntime, nor onnx, nor torch, nor tvm; each function imports
+what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tamis.compiler.errors import (
+    BudgetMissedError,
+    BundleError,
+    ContractViolationError,
+    DataError,
+    LoweringError,
+    ModelError,
+    OutputError,
+    PassError,
+    PostconditionError,
+    PreconditionError,
+    RecipeError,
+    RegistryError,
+    RuntimeFailureError,
+    TamisError,
+    TargetUnavailableError,
+    TuningError,
+    UsageError,
+    VerificationError,
+    WriteError,
+)
+
+if TYPE_CHECKING:
+    from tamis.compiler.bundle import Bundle
+    from tamis.compiler.loaded_model import LoadedModel
+    from tamis.compiler.verify_bundle import BundleReport
+
+__all__ = [
+    "BudgetMissedError",
+    "BundleError",
+    "ContractViolationError",
+    "DataError",
+    "LoweringError",
+    "ModelError",
+    "OutputError",
+    "PassError",
+    "PostconditionError",
+    "PreconditionError",
+    "RecipeError",
+    "RegistryError",
+    "RuntimeFailureError",
+    "TamisError",
+    "TargetUnavailableError",
+    "TuningError",
+    "UsageError",
+    "VerificationError",
+    "WriteError",
+    "__version__",
+    "compile",
+    "load",
+    "verify",
+]
+
+__version__ = "0.1.0"
+
+
+def compile(
+    model: str | Path | None = None,
+    recipe: str | Path = "lossless",
+    *,
+    out: str | Path,
+    target: str | None = None,
+    data: Mapping[str, str | Path] | None = None,
+    set: Mapping[str, Any] | None = None,
+    quiet: bool = True,
+) -> Bundle:
+    """Compile a model by a recipe and write a bundle.
+
+    Args:
+        model: The ONNX model; None if the recipe names one.
+        recipe: Path of a recipe, or the name of a shipped one.
+        out: Where the bundle goes: a folder, or a path that ends in ``.zip``.
+        target: Compile for this machine instead of the recipe's targets.
+        data: ``{"calibration": path, "evaluation": path}`` of npz files, folders or CSV files; relative to the
+            working directory.
+        set: Overrides, e.g. ``{"passes.quantize-dynamic.weights": "uint8"}``.
+        quiet: No progress bars.
+
+    Returns:
+        The bundle of the first target; ``bundle.report`` says what was done.
+
+    Raises:
+        TamisError: One of its subclasses; see ``tamis.compiler.errors``.
+    """
+    from tamis.compiler.driver import compile_recipe
+    from tamis.compiler.overrides import load_for
+
+    loaded = load_for(recipe, model=model, target=target, data=data or {}, sets=set or {})
+    return compile_recipe(loaded, Path(out), quiet=quiet)[0]
+
+
+def load(path: str | Path) -> LoadedModel:
+    """Load a bundle (folder or zip) for inference.
+
+    Returns:
+        A callable: dict of input arrays in, dict of output arrays out.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        TargetUnavailableError: Its runtime is not installed, or it was built for another kind of machine.
+    """
+    from tamis.compiler.loaded_model import load_bundle
+
+    return load_bundle(Path(path))
+
+
+def verify(path: str | Path) -> BundleReport:
+    """Check a bundle on this machine: digests, machine features, golden outputs.
+
+    Raises:
+        BundleError: A file is missing or changed.
+        VerificationError: A golden output is not reproduced, or the machine computes 8-bit products otherwise.
+    """
+    from tamis.compiler.verify_bundle import verify_bundle
+
+    return verify_bundle(Path(path))

@@ -1,0 +1,1 @@
+"""The command line: a thin face on the Python API, one module for a group of commands."""

@@ -1,0 +1,137 @@
+"""``tamis compile`` and ``tamis plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tamis.compiler.cli.output import Json, Quiet, emit_json, fields, table
+from tamis.compiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from tamis.compiler.bundle import Bundle
+    from tamis.compiler.recipe_file import LoadedRecipe
+
+Source = Annotated[Path, typer.Argument(help="A recipe (.yaml), an ONNX model (with -r), or a bundle to build again.")]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", "-r", help="Recipe for the model: a path or the name of a shipped one.")
+]
+Model = Annotated[Path | None, typer.Option("--model", "-m", help="The model, instead of the recipe's.")]
+TargetName = Annotated[str | None, typer.Option("--target", "-t", help="Machine, instead of the recipe's targets.")]
+Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override, e.g. passes.quantize-dynamic.weights=uint8.")]
+Calibration = Annotated[Path | None, typer.Option(help="Samples: .npz, .csv or a folder.")]
+Evaluation = Annotated[Path | None, typer.Option(help="Labelled samples: .npz, .csv or a folder.")]
+
+
+def compile(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle to write: a folder, or a path that ends in .zip.")],
+    recipe: RecipeName = None,
+    model: Model = None,
+    target: TargetName = None,
+    set_: Set = None,
+    calibration: Calibration = None,
+    evaluation: Evaluation = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a model by a recipe into a bundle that meets its budgets, or fail and say why."""
+    from tamis.compiler.driver import compile_recipe
+
+    loaded = _load(source, recipe, model, target, set_, calibration, evaluation)
+    bundles = compile_recipe(loaded, out, quiet=quiet or as_json)
+    if as_json:
+        emit_json([{"path": str(b.path), "report": b.report.model_dump(mode="json")} for b in bundles])
+        return
+    for bundle in bundles:
+        report(bundle)
+
+
+def plan(
+    source: Source,
+    recipe: RecipeName = None,
+    model: Model = None,
+    target: TargetName = None,
+    set_: Set = None,
+    calibration: Calibration = None,
+    evaluation: Evaluation = None,
+    as_json: Json = False,
+) -> None:
+    """Show what compile would do, without doing it: inputs, data, steps with contracts, targets, budgets."""
+    from tamis.compiler.plan import make_plan
+
+    made = make_plan(_load(source, recipe, model, target, set_, calibration, evaluation))
+    if as_json:
+        emit_json(made)
+        return
+    fields({"model": made["model"], "nodes": made["nodes"], "recipe": made["recipe"]})
+    typer.echo()
+    table(("input", "dtype", "shape", "bounds"), [tuple(i.values()) for i in made["inputs"]])
+    for one in made["targets"]:
+        state = one["unavailable"] or "available"
+        steps = [(i, *s.values()) for i, s in enumerate(one["steps"], 1)]
+        table(("#", "step", "contract", "kept if", "options"), steps, title=f"{one['name']}: {one['runtime']}, {state}")
+    if made["budget"]:
+        fields({f"budget.{k}": v for k, v in made["budget"].items()})
+
+
+def _load(
+    source: Path,
+    recipe: str | None,
+    model: Path | None,
+    target: str | None,
+    sets: list[str] | None,
+    calibration: Path | None,
+    evaluation: Path | None,
+) -> LoadedRecipe:
+    from tamis.compiler.overrides import load_for, parse_sets
+
+    is_model = source.suffix == ".onnx"
+    if is_model and model is not None:
+        raise UsageError("the model is given twice", found=f"{source} and --model {model}", fix="drop one of the two")
+    if is_model and recipe is None:
+        raise UsageError("no recipe", where=str(source), fix="name one, e.g. -r lossless; 'tamis list recipes' has them")
+    if not is_model and recipe is not None:
+        raise UsageError("two recipes", found=f"{source} and -r {recipe}", fix="with -r, give the .onnx model first")
+    data = {"calibration": calibration, "evaluation": evaluation}
+    return load_for(
+        recipe if recipe is not None else source,
+        model=source if is_model else model,
+        target=target,
+        data={k: v for k, v in data.items() if v is not None},
+        sets=parse_sets(sets or []),
+    )
+
+
+def report(bundle: Bundle) -> None:
+    """Print what was done: a row a step, then the figures of the whole."""
+    made = bundle.report
+    rows = [
+        (s.name, s.contract, s.verdict, f"{s.nodes_before} -> {s.nodes_after}", _counts(s.counts), s.reason)
+        for s in made.steps
+    ]
+    table(("step", "contract", "verdict", "nodes", "done", "reason"), rows, title=f"{made.model} for {made.target.name}")
+    fields({k: v for k, v in summary(bundle).items() if v is not None})
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n)
+
+
+def summary(bundle: Bundle) -> dict[str, Any]:
+    """The figures of a bundle that people ask for first."""
+    made, measured = bundle.report, bundle.measurements
+    size = sum(made.files[f].bytes for f in made.artifact)
+    latency = measured.get("latency")
+    ratio = measured.get("speedup")
+    accuracy = made.accuracy
+    return {
+        "bundle": bundle.path,
+        "size": f"{size / 1e6:.2f} MB",
+        "latency": latency and f"{latency['median_ms']:.3f} ms",
+        "speedup": ratio and f"{ratio['speedup']:.3f}x ({ratio['low']:.3f} to {ratio['high']:.3f}), {ratio['verdict']}",
+        accuracy.metric if accuracy else "accuracy": accuracy and f"{accuracy.before:.4f} -> {accuracy.after:.4f}",
+        "sqnr": f"{made.sqnr_db:.1f} dB" if made.sqnr_db is not None else None,
+    }

@@ -1,0 +1,60 @@
+"""``tamis compile``: from a loaded recipe to bundles at the output path, or an error and nothing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tamis.compiler.bundle import Bundle, is_bundle, open_bundle, write_archive
+from tamis.compiler.errors import BudgetMissedError, UsageError
+from tamis.compiler.phases import Phases
+from tamis.compiler.prepare import Prepared, prepare
+from tamis.compiler.recipe_file import LoadedRecipe
+from tamis.compiler.staging import check_output, staged
+from tamis.compiler.target_build import build_target
+from tamis.compiler.tuning_database import TuningDatabase
+
+ARCHIVE = ".zip"
+
+
+def compile_recipe(loaded: LoadedRecipe, out: Path, *, quiet: bool = False) -> list[Bundle]:
+    """Compile for every target of the recipe and publish the bundles, all or none.
+
+    Args:
+        loaded: The recipe with its folder.
+        out: One target: the bundle, a folder or a path that ends in ``.zip``. Several targets: a folder with a
+            bundle a target. A bundle that stands there already is replaced.
+        quiet: No progress bars.
+
+    Returns:
+        One bundle a target, in the recipe's order.
+
+    Raises:
+        BudgetMissedError: A budget is not met. ``out`` is untouched; the best bundle so far is beside it, with
+            ``.missed`` in its name.
+        TamisError: Anything else; nothing was written.
+    """
+    out = out.absolute()
+    check_output(out, is_bundle)
+    phases = Phases()
+    with phases.phase("load"):
+        made = prepare(loaded)
+    if out.suffix == ARCHIVE and len(made.plans) > 1:
+        raise UsageError("several targets do not fit into one zip file", where=str(out), fix="give a folder as --out")
+    missed: list[str] = []
+    with TuningDatabase() as database, staged(out, replaceable=is_bundle) as staging:
+        for plan, folder in zip(made.plans, _folders(made, staging.folder), strict=True):
+            folder.mkdir(exist_ok=True)
+            found = build_target(made, plan, folder, database, phases, quiet=quiet)
+            missed += [f"target {plan.target.name}: {m}" if len(made.plans) > 1 else m for m in found]
+        if missed:
+            staging.out = out.with_name(f"{out.stem}.missed{out.suffix}")
+            check_output(staging.out, is_bundle)
+        if out.suffix == ARCHIVE:
+            write_archive(staging.folder, staging.folder / staging.out.name)
+    if missed:
+        raise BudgetMissedError("; ".join(missed), fix=f"the best bundle so far is kept in {staging.out}")
+    return [open_bundle(path, check=False) for path in _folders(made, out)]
+
+
+def _folders(made: Prepared, base: Path) -> list[Path]:
+    return [base / p.target.name for p in made.plans] if len(made.plans) > 1 else [base]

@@ -1,0 +1,51 @@
+"""Open a bundle or a plain ONNX model for running, whichever a path is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from tamis.compiler.bundle import is_bundle, open_bundle
+from tamis.compiler.loaded_model import LoadedModel
+from tamis.compiler.model_file import load_model
+from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.target import Runner
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A model that can be run, with what is known of its inputs.
+
+    Args:
+        runner: Call it with feeds.
+        model: The graph, for names, dtypes and shapes of the inputs.
+    """
+
+    runner: Runner
+    model: ir.Model
+
+    @property
+    def inputs(self) -> list[ir.Value]:
+        """The graph inputs that must be fed, in order."""
+        return [v for v in self.model.graph.inputs if v.name not in self.model.graph.initializers]
+
+
+def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = True) -> Runnable:
+    """Open ``path``.
+
+    Args:
+        path: A bundle (folder or zip) or an ONNX file; a plain model runs on the reference runtime.
+        threads: Threads of a plain model; a bundle has its own settings.
+        optimize: False computes each node of a plain model as it is written.
+
+    Raises:
+        ModelError, BundleError: The file cannot be read.
+        LoweringError: The runtime refuses the model.
+    """
+    if is_bundle(path):
+        bundle = open_bundle(path)
+        return Runnable(LoadedModel(bundle), load_model(bundle.folder / bundle.report.artifact[0]))
+    model = load_model(path)
+    return Runnable(runtime_class(REFERENCE_RUNTIME)().load_model(model, optimize=optimize, threads=threads), model)

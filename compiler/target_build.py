@@ -1,0 +1,243 @@
+"""Build the bundle of one target: steps, legalization, tuning, lowering, proof, measurements, manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from pydantic import JsonValue
+
+from tamis.compiler.adversarial import adversarial_feeds
+from tamis.compiler.budget import MB, Reached, missed
+from tamis.compiler.bundle import GOLDEN, MANIFEST, MEASUREMENTS, file_record
+from tamis.compiler.digest import model_digest
+from tamis.compiler.errors import LoweringError, VerificationError
+from tamis.compiler.golden import write_golden
+from tamis.compiler.graph_pass import Contract, Feeds
+from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, TargetRecord
+from tamis.compiler.measure import compare, time_one
+from tamis.compiler.phases import Phases
+from tamis.compiler.pipeline import Outcome, Pipeline
+from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
+from tamis.compiler.progress import Progress
+from tamis.compiler.recipe_file import resolved
+from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.target import Artifact, Runner, Target
+from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
+from tamis.compiler.verify import Verdict, Verifier
+from tamis.compiler.versions import versions
+
+GOLDEN_CASES = 3
+VERIFY_SAMPLES = 8
+MEASURE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the lowered model was shown to do.
+
+    Args:
+        verdict: Lowered outputs against the model as given.
+        accuracy: Task metric before and after; None without labelled samples.
+    """
+
+    verdict: Verdict
+    accuracy: AccuracyRecord | None
+
+
+def build_target(
+    made: Prepared, plan: TargetPlan, folder: Path, database: TuningDatabase, phases: Phases, *, quiet: bool = False
+) -> list[str]:
+    """Write the bundle of one target into ``folder``.
+
+    Returns:
+        One clause for each budget that is missed; the bundle is written in any case.
+
+    Raises:
+        ContractViolationError: A step, or the lowering itself, changed the function beyond its contract.
+        LoweringError: The runtime refuses the model.
+        TamisError: See ``Pipeline.run``.
+    """
+    target = plan.target
+    reference = runtime_class(REFERENCE_RUNTIME)()
+
+    def load_reference(model: ir.Model) -> Runner:
+        return reference.load_model(model, optimize=False)
+
+    samples = made.samples(VERIFY_SAMPLES)
+    accuracy = made.recipe.budget.accuracy
+    with phases.phase("reference"):
+        verifier = Verifier(
+            load_reference,
+            made.model,
+            samples,
+            adversarial_feeds(made.spec, made.recipe.seed),
+            min_sqnr=accuracy.min_sqnr if accuracy else None,
+        )
+    original = target.runtime.load_model(made.model)
+    baseline = None
+    if made.evaluation is not None:
+        with phases.phase("evaluate"):
+            baseline = made.evaluation.score(original, quiet=quiet)
+    pipeline = Pipeline(
+        target=target,
+        context=made.context(target),
+        verifier=verifier,
+        feeds=samples[0],
+        accuracy=accuracy,
+        evaluation=made.evaluation,
+        baseline=baseline,
+        database=database,
+        phases=phases,
+        quiet=quiet,
+    )
+    outcome = pipeline.run(made.model, (*plan.steps, *target.runtime.legalize_passes(target.machine)))
+    if unsupported := target.runtime.unsupported(outcome.model, target.machine):
+        raise LoweringError(
+            f"runtime {target.runtime.name} cannot run {len(unsupported)} nodes",
+            where=f"target {target.name}",
+            found="; ".join(unsupported[:5]),
+            fix="choose another runtime for the target",
+        )
+    settings, tuning = _settings(outcome.model, samples[0], plan, database, phases, quiet)
+    with phases.phase("lower"):
+        artifact = target.runtime.lower(outcome.model, folder, settings)
+        lowered = target.runtime.load(folder, artifact)
+    proof = _prove(made, plan, outcome, lowered, verifier, baseline, phases, quiet)
+    with phases.phase("golden"):
+        golden = write_golden(folder, samples[:GOLDEN_CASES], lowered, load_reference(outcome.model))
+    measured, reached = _measure(made, original, lowered, samples[0], proof, folder, artifact, phases, quiet)
+    manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    measurements = {
+        **measured,
+        "guard": outcome.timings,
+        "tuning": tuning,
+        "seconds": {k: round(v, 4) for k, v in phases.seconds.items()},
+        "fingerprint": target.runtime.fingerprint(target.machine),
+    }
+    (folder / MEASUREMENTS).write_text(json.dumps(measurements, indent=1) + "\n", encoding="utf-8")
+    return missed(made.recipe.budget, reached, outcome.broken)
+
+
+def _settings(
+    model: ir.Model, feeds: Feeds, plan: TargetPlan, database: TuningDatabase, phases: Phases, quiet: bool
+) -> tuple[Mapping[str, JsonValue], Mapping[str, Any]]:
+    """Runtime settings: from the tuning database, else searched and stored, else the defaults."""
+    target, section = plan.target, plan.section.tune
+    if section is None:
+        return target.runtime.default_settings(target.machine), {}
+    fingerprint = target.runtime.fingerprint(target.machine)
+    shapes = {name: list(array.shape) for name, array in feeds.items()}
+    options = target.runtime.options.model_dump(mode="json")
+    workload = fingerprint_digest({"model": model_digest(model), "shapes": str(shapes), "options": str(options)})
+    kind = f"{target.runtime.name}-settings"
+    stored = database.get(kind, workload, fingerprint)
+    if stored is not None:
+        return dict(stored.value), {**stored.measurements, "reused": True}
+    with phases.phase("tune"), Progress("tuning", quiet=quiet) as progress:
+        found = target.runtime.tune(model, feeds, target.machine, section.seconds, progress.update)
+    database.put(kind, workload, fingerprint, dict(found.settings), dict(found.record))
+    return found.settings, {**found.record, "reused": False}
+
+
+def _prove(
+    made: Prepared,
+    plan: TargetPlan,
+    outcome: Outcome,
+    lowered: Runner,
+    verifier: Verifier,
+    baseline: float | None,
+    phases: Phases,
+    quiet: bool,
+) -> Proof:
+    """Hold the lowered model, as it will be shipped, to the model as given."""
+    lossy = any(r.contract == "lossy" and r.verdict == "kept" for r in outcome.records)
+    with phases.phase("verify"):
+        verdict = verifier.check_runner(lowered, Contract.LOSSY if lossy else Contract.CLOSE)
+    if not verdict.ok and not verdict.within_reach:
+        raise VerificationError(
+            f"the lowered model differs from the model as given on input {verdict.case!r}",
+            where=f"target {plan.target.name}, runtime {plan.target.runtime.name}",
+            expected=verdict.expected,
+            found=verdict.detail,
+            fix="lower the runtime's optimization level in the target's options, or report this",
+        )
+    if made.evaluation is None or baseline is None:
+        return Proof(verdict, None)
+    with phases.phase("evaluate"):
+        score = made.evaluation.score(lowered, quiet=quiet)
+    return Proof(
+        verdict,
+        AccuracyRecord(
+            metric=made.evaluation.metric,
+            samples=len(made.evaluation.samples),
+            before=baseline,
+            after=score,
+            drop=made.evaluation.drop(baseline, score),
+        ),
+    )
+
+
+def _measure(
+    made: Prepared,
+    original: Runner,
+    lowered: Runner,
+    feeds: Feeds,
+    proof: Proof,
+    folder: Path,
+    artifact: Artifact,
+    phases: Phases,
+    quiet: bool,
+) -> tuple[dict[str, Any], Reached]:
+    """Latency, paired ratio over the model as given, and size."""
+    with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
+        ratio = compare(
+            lambda: original(feeds), lambda: lowered(feeds), seconds=MEASURE_SECONDS, progress=progress.update
+        )
+        latency = time_one(lambda: lowered(feeds), seconds=MEASURE_SECONDS / 2)
+    budget = made.recipe.budget.latency
+    reached = Reached(
+        drop=proof.accuracy.drop if proof.accuracy else None,
+        sqnr_db=proof.verdict.sqnr_db,
+        milliseconds=latency.percentile_ms(budget.p) if budget else None,
+        speedup=ratio.speedup,
+        megabytes=sum((folder / f).stat().st_size for f in artifact.files) / MB,
+    )
+    return {"speedup": ratio.to_dict(), "latency": latency.to_dict()}, reached
+
+
+def _manifest(
+    made: Prepared, plan: TargetPlan, outcome: Outcome, artifact: Artifact, proof: Proof, golden: Any, folder: Path
+) -> Manifest:
+    target = plan.target
+    samples = [s for s in (made.calibration, made.evaluation and made.evaluation.samples) if s]
+    return Manifest(
+        tamis=versions()["tamis"],
+        model=made.path.name,
+        source={made.path.name: file_record(made.path)} | {k: v for s in samples for k, v in s.files().items()},
+        recipe=resolved(made.recipe),
+        target=TargetRecord(
+            name=target.name,
+            machine=target.machine,
+            runtime=target.runtime.name,
+            options=target.runtime.options.model_dump(mode="json"),
+            settings=dict(artifact.settings),
+            fingerprint=target.runtime.fingerprint(target.machine),
+        ),
+        inputs={t.name: InputRecord(dtype=t.dtype.name, shape=t.shape) for t in made.spec.tensors},
+        dims=dict(made.spec.dims),
+        outputs=tuple(str(v.name) for v in outcome.model.graph.outputs),
+        steps=tuple(outcome.records),
+        drift=proof.verdict.tolerance_needed,
+        sqnr_db=proof.verdict.sqnr_db if is_lossy(plan) else None,
+        accuracy=proof.accuracy,
+        golden=golden,
+        artifact=artifact.files,
+        files={f: file_record(folder / f) for f in (*artifact.files, GOLDEN)},
+        versions=versions(),
+    )
