@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks.zoo.catalogue import entry
+from benchmarks.zoo.entries import entry
 from benchmarks.zoo.folder import build
 
 

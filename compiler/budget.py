@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamis.compiler.recipe import Budget
+from tamis.compiler.recipe import AccuracyBudget, Budget, LatencyBudget, SizeBudget
 
 MB = 1_000_000
 
@@ -34,14 +34,16 @@ def missed(budget: Budget, reached: Reached, undone: dict[str, str]) -> list[str
     Args:
         undone: Steps that were undone because they broke the accuracy budget -> what they would have cost.
     """
-    accuracy, latency, size = budget.accuracy, budget.latency, budget.size
+    accuracy = budget.accuracy or AccuracyBudget()
+    latency = budget.latency or LatencyBudget()
+    size = budget.size or SizeBudget()
     found = [f"budget.accuracy: step {step} was undone: {why}" for step, why in undone.items()]
     limits = (
-        ("accuracy.max_drop", accuracy and accuracy.max_drop, reached.drop, 1, ""),
-        ("accuracy.min_sqnr", accuracy and accuracy.min_sqnr, reached.sqnr_db, -1, " dB"),
-        ("latency.max_ms", latency and latency.max_ms, reached.milliseconds, 1, " ms"),
-        ("latency.min_speedup", latency and latency.min_speedup, reached.speedup, -1, "x"),
-        ("size.max_mb", size and size.max_mb, reached.megabytes, 1, " MB"),
+        ("accuracy.max_drop", accuracy.max_drop, reached.drop, 1, ""),
+        ("accuracy.min_sqnr", accuracy.min_sqnr, reached.sqnr_db, -1, " dB"),
+        ("latency.max_ms", latency.max_ms, reached.milliseconds, 1, " ms"),
+        ("latency.min_speedup", latency.min_speedup, reached.speedup, -1, "x"),
+        ("size.max_mb", size.max_mb, reached.megabytes, 1, " MB"),
     )
     for name, wanted, got, sign, unit in limits:
         if wanted is None or got is None or sign * (got - wanted) <= 0:

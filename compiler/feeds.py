@@ -45,7 +45,9 @@ def read_feeds(specs: Sequence[str], inputs: Sequence[ir.Value]) -> dict[str, np
             name = names[0]
         if name not in names:
             raise DataError(
-                f"the model has no input {name!r}{nearest(name, names)}", where=spec, expected=f"one of {', '.join(names)}"
+                f"the model has no input {name!r}{nearest(name, names)}",
+                where=spec,
+                expected=f"one of {', '.join(names)}",
             )
         value = next(v for v in inputs if v.name == name)
         feeds[name] = _read_arrays(path)[path.name] if path.suffix == ".npy" else read_image(path, value)

@@ -150,7 +150,9 @@ class GraphPass(ABC, Generic[OptionsT]):
     def ensures(self, model: ir.Model, context: PassContext) -> None:
         """What must hold afterwards; raise ``PostconditionError`` otherwise."""
 
-    def refuse(self, message: str, *, expected: str | None = None, found: str | None = None, fix: str) -> PreconditionError:
+    def refuse(
+        self, message: str, *, expected: str | None = None, found: str | None = None, fix: str
+    ) -> PreconditionError:
         """A ``PreconditionError`` that names this pass; use as ``raise self.refuse(...)``."""
         return PreconditionError(message, where=f"pass {self.name}", expected=expected, found=found, fix=fix)
 

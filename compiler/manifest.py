@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.target import Machine
 
-FORMAT = 1
-
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,7 +86,7 @@ class GoldenRecord(_Data):
 class Manifest(_Data):
     """The whole of ``bundle.json``."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     tamis: str = Field(description="Version of tamis that made the bundle.")
     model: str = Field(description="File name of the model as given.")
     source: dict[str, FileRecord] = Field(description="Model and data files that were read.")

@@ -68,7 +68,7 @@ class Prepared:
 
     def samples(self, count: int) -> list[Feeds]:
         """The first ``count`` samples of the user: calibration, else evaluation; seeded random ones if there is no data."""
-        source = self.calibration or (self.evaluation and self.evaluation.samples)
+        source = self.calibration or (self.evaluation.samples if self.evaluation else None)
         if source is None:
             return list(random_feeds(self.spec, self.recipe.seed, min(count, RANDOM_SAMPLES)))
         return list(itertools.islice(source, count))
@@ -105,7 +105,7 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     model = load_model(path)
     calibration = _open(recipe.data.calibration, loaded.folder, model)
     evaluation = _evaluation(recipe.data.evaluation, loaded, model)
-    source = calibration or (evaluation and evaluation.samples)
+    source = calibration or (evaluation.samples if evaluation else None)
     spec = resolve_inputs(model, recipe.inputs, next(iter(source)) if source else None)
     _check_budget(recipe.budget, evaluation, loaded.origin)
     return Prepared(recipe, path, model, spec, calibration, evaluation, plans)

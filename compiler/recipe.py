@@ -6,25 +6,90 @@ These models are the whole format; ``recipes/recipe.schema.json`` is generated f
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 SCHEMA_VERSION = 1
+FILE_KINDS = ("npz", "folder", "images", "csv")
+SOURCE_KINDS = (*FILE_KINDS, "dataset")
+MAX_SIZE = 2**31 - 1
+
+
+DIMENSION_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def _dimension(value: object) -> object:
+    named = isinstance(value, str) and bool(re.match(DIMENSION_NAME, value)) and value not in ("shape", "range")
+    sized = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIZE
+    if not named and not sized:
+        raise PydanticCustomError(
+            "dimension", "a size of at least 1, or a name of letters, digits and _ other than 'shape' and 'range'"
+        )
+    return value
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("ordered", "the smallest value first, then the largest")
+    return pair
+
+
+Dimension = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_SIZE)] | Annotated[str, Field(pattern=DIMENSION_NAME)],
+    BeforeValidator(_dimension),
+]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+SizeRange = Annotated[tuple[Size, Size], AfterValidator(_ordered)]
+ValueRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Placed(_Section):
+    """An entry of a list that remembers where it stands; the position takes no part in comparisons."""
+
+    where: str = Field("", exclude=True, description="file:line:column, for messages.")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class InputSection(BaseModel):
-    """One graph input. Further keys give the range of the dynamic dimensions named in ``shape``, e.g. ``N: [1, 8]``."""
+    """One graph input. Further keys give the range of the dynamic dimensions named in ``shape``, e.g. ``N: [1, 8]``.
+
+    A dimension that several inputs share is given its range at one of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, tuple[int, int]]
+    __pydantic_extra__: dict[str, SizeRange]
 
-    shape: tuple[int | str, ...] = Field(description="Sizes; a name stands for a dynamic dimension.")
-    range: tuple[float, float] | None = Field(None, description="Smallest and largest legal value, for indices.")
+    shape: tuple[Dimension, ...] = Field(description="Sizes; a name stands for a dynamic dimension.")
+    range: ValueRange | None = Field(None, description="Smallest and largest legal value, for indices.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        shape = data.get("shape")
+        known = ["shape", "range", *(d for d in shape if isinstance(d, str))] if isinstance(shape, list | tuple) else []
+        for key in data:
+            if key not in (known or ("shape", "range")):
+                raise PydanticCustomError("unknown_key", "unknown key", {"key": key, "known": known or ["shape", "range"]})
+        return data
+
+    @property
+    def dims(self) -> dict[str, tuple[int, int]]:
+        """Name of a dynamic dimension -> (smallest, largest) size, as given at this input."""
+        return dict(self.__pydantic_extra__)
 
 
 class DataSource(_Section):
@@ -36,9 +101,20 @@ class DataSource(_Section):
     csv: str | None = Field(None, description="A CSV file of image file,label (single input).")
     dataset: str | None = Field(None, description="Name of an installed data-set entry point.")
     samples: int | None = Field(None, ge=1, description="Use only the first so many samples.")
-    mean: tuple[float, ...] = Field((0.0,), description="images, csv: subtracted from pixels in 0..255, per channel.")
-    scale: tuple[float, ...] = Field((255.0,), description="images, csv: pixels are then divided by this, per channel.")
+    mean: Annotated[tuple[float, ...], Field(min_length=1, max_length=3)] = Field(
+        (0.0,), description="images, csv: subtracted from pixels in 0..255, one for all channels or one a channel."
+    )
+    scale: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)] = Field(
+        (255.0,), description="images, csv: pixels are then divided by this, one for all channels or one a channel."
+    )
     metric: str | None = Field(None, description="Task metric computed from the labels.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [kind for kind in SOURCE_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise PydanticCustomError("one_source", "exactly one of " + ", ".join(SOURCE_KINDS))
+        return self
 
 
 class DataSection(_Section):
@@ -54,24 +130,32 @@ class TuneSection(_Section):
     seconds: float = Field(20.0, gt=0, description="Time budget of the search, seconds.")
 
 
-class Step(_Section):
+class Step(_Placed):
     """One step: a pass with all its options (defaults filled in)."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
-    where: str = Field("", exclude=True, description="file:line:column, for messages.")
 
 
-class TargetSection(_Section):
+class TargetSection(_Placed):
     """One machine to compile for."""
 
     machine: str = Field(description="Name of a machine; 'host' is detected.")
     runtime: str | None = Field(None, description="Runtime; by default the machine's preferred one.")
-    name: str | None = Field(None, description="Name of the bundle folder when there are several targets.")
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Name of the bundle folder when there are several targets.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the runtime.")
     tune: TuneSection | None = Field(None, description="Search the runtime's settings.")
     passes: tuple[Step, ...] | None = Field(None, description="Steps for this target instead of the recipe's.")
-    where: str = Field("", exclude=True)
+
+    @property
+    def label(self) -> str:
+        """The target's name; by default that of the machine. Unique in a recipe."""
+        return self.name or self.machine
 
 
 class AccuracyBudget(_Section):

@@ -88,8 +88,15 @@ class Artifact:
 class Runner(Protocol):
     """A loaded model: call it with a dict of arrays, get a dict of arrays."""
 
-    input_names: Sequence[str]
-    output_names: Sequence[str]
+    @property
+    def input_names(self) -> Sequence[str]:
+        """Names of the inputs that must be fed, in graph order."""
+        ...
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """Names of the outputs, in graph order."""
+        ...
 
     def __call__(self, feeds: Feeds) -> dict[str, np.ndarray[Any, Any]]:
         """Run once. Raises ``RuntimeFailureError`` when the runtime refuses the inputs."""

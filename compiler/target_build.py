@@ -26,7 +26,7 @@ from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
-from tamis.compiler.target import Artifact, Runner, Target
+from tamis.compiler.target import Artifact, Runner
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verdict, Verifier
 from tamis.compiler.versions import versions

@@ -4,7 +4,8 @@ Source: ``rapidocr-onnxruntime==1.4.4`` (Apache-2.0), the model as shipped. Inpu
 channels B, G, R, scaled to 0 .. 1, then ImageNet mean and deviation. Output ``[1, 1, 480, 480]``: the
 probability that a pixel lies in the kernel of a line of text.
 
-Data: 12 calibration and 24 evaluation pages of ``pages``. The network was trained on regions that are
+Data: 12 calibration and 24 evaluation pages of ``pages``, no photo behind both. The network was trained on
+regions that are
 smaller than the text, so the labels are too: each side of a true box moves in by SHRINK * area / perimeter.
 Labels: ``uint8 [24, 1, 480, 480]`` masks; ``boxes.npz`` has the true boxes (page, left, top, right, bottom)
 in pixels. Metric: ``iou`` of the probability above 0.3 with the mask. Details: F1 of the boxes.
@@ -32,15 +33,16 @@ MEMBER = "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
 DIGEST = "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9"
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-SHRINK = 0.5
+SHRINK = 0.55  # fitted: 0.5 and 0.6 give 0.03 and 0.01 less IoU
 CALIBRATION, EVALUATION, SEED = 12, 24, 7
 
 
 def build(folder: Path) -> None:
     """Write the entry's folder."""
     shutil.copyfile(RAPIDOCR.file(MEMBER, DIGEST), folder / "model.onnx")
-    every = pages(CALIBRATION + EVALUATION, SEED, font_files(), [photo for photo, _ in photos()])
-    calibration, evaluation = every[:CALIBRATION], every[CALIBRATION:]
+    fonts, backgrounds = font_files(), [photo for photo, _ in photos()]
+    calibration = pages(CALIBRATION, SEED, fonts, backgrounds[:7])
+    evaluation = pages(EVALUATION, SEED + 1, fonts, backgrounds[7:])
     write_npz(folder / "calibration.npz", {"x": images(calibration)})
     labels = np.stack([kernel_mask(page) for page in evaluation])
     write_npz(folder / "evaluation.npz", {"x": images(evaluation), "labels": labels})

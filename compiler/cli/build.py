@@ -20,7 +20,9 @@ RecipeName = Annotated[
 ]
 Model = Annotated[Path | None, typer.Option("--model", "-m", help="The model, instead of the recipe's.")]
 TargetName = Annotated[str | None, typer.Option("--target", "-t", help="Machine, instead of the recipe's targets.")]
-Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override, e.g. passes.quantize-dynamic.weights=uint8.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Override, e.g. passes.quantize-dynamic.weights=uint8.")
+]
 Calibration = Annotated[Path | None, typer.Option(help="Samples: .npz, .csv or a folder.")]
 Evaluation = Annotated[Path | None, typer.Option(help="Labelled samples: .npz, .csv or a folder.")]
 
@@ -92,7 +94,9 @@ def _load(
     if is_model and model is not None:
         raise UsageError("the model is given twice", found=f"{source} and --model {model}", fix="drop one of the two")
     if is_model and recipe is None:
-        raise UsageError("no recipe", where=str(source), fix="name one, e.g. -r lossless; 'tamis list recipes' has them")
+        raise UsageError(
+            "no recipe", where=str(source), fix="name one, e.g. -r lossless; 'tamis list recipes' has them"
+        )
     if not is_model and recipe is not None:
         raise UsageError("two recipes", found=f"{source} and -r {recipe}", fix="with -r, give the .onnx model first")
     data = {"calibration": calibration, "evaluation": evaluation}
@@ -112,7 +116,9 @@ def report(bundle: Bundle) -> None:
         (s.name, s.contract, s.verdict, f"{s.nodes_before} -> {s.nodes_after}", _counts(s.counts), s.reason)
         for s in made.steps
     ]
-    table(("step", "contract", "verdict", "nodes", "done", "reason"), rows, title=f"{made.model} for {made.target.name}")
+    table(
+        ("step", "contract", "verdict", "nodes", "done", "reason"), rows, title=f"{made.model} for {made.target.name}"
+    )
     fields({k: v for k, v in summary(bundle).items() if v is not None})
 
 

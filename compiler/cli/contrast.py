@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 First = Annotated[Path, typer.Argument(metavar="A", help="The reference: a bundle or an ONNX model.")]
 Second = Annotated[Path, typer.Argument(metavar="B", help="A bundle or an ONNX model with the same inputs.")]
 Inputs = Annotated[
-    list[str] | None, typer.Option("--input", "-i", help="FILE.npz, NAME=FILE.npy, or NAME=IMAGE; default: seeded random.")
+    list[str] | None,
+    typer.Option("--input", "-i", help="FILE.npz, NAME=FILE.npy, or NAME=IMAGE; default: seeded random."),
 ]
 Shapes = Annotated[
     list[str] | None, typer.Option("--shape", help="Shape of a dynamic input, e.g. x=1,3,48,320; repeat as needed.")
@@ -104,7 +105,9 @@ def bisect(
     b: Annotated[Path, typer.Argument(metavar="B", help="The ONNX model to search.")],
     inputs: Inputs = None,
     shape: Shapes = None,
-    tolerance: Annotated[float | None, typer.Option(min=0, help="Normwise relative error that counts as different.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Normwise relative error that counts as different.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the first node of B whose result differs from the value of the same name in A."""
@@ -121,7 +124,13 @@ def bisect(
 
 
 def _open_pair(
-    a: Path, b: Path, inputs: list[str] | None, shapes: list[str] | None, *, threads: int | None = None, optimize: bool = True
+    a: Path,
+    b: Path,
+    inputs: list[str] | None,
+    shapes: list[str] | None,
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
 ) -> tuple[Runnable, Runnable, dict[str, Any]]:
     from tamis.compiler.feeds import feeds_for_both
     from tamis.compiler.runnable import open_runnable

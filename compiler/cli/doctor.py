@@ -37,7 +37,9 @@ def doctor(as_json: Json = False) -> None:
             "int8": f"{host.int8.pair}, {'saturating' if host.int8.saturates else 'exact'} accumulation",
             **{f"runtime {name}": state for name, state in runtimes.items()},
             **versions(),
-            "tuning database": f"{database} ({database.stat().st_size >> 10} KiB)" if database.exists() else f"{database} (empty)",
+            "tuning database": f"{database} ({database.stat().st_size >> 10} KiB)"
+            if database.exists()
+            else f"{database} (empty)",
         }
     )
     typer.echo()

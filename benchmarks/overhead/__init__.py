@@ -1,0 +1,1 @@
+"""What the compiler itself costs: time of passes and verification, scaling, peak memory."""

@@ -1,0 +1,105 @@
+"""Passes and verification of PP-OCRv4's recogniser against the least work that any prover would have to do.
+
+The yardstick is onnxsim's simplify, two ONNX Runtime sessions with all optimizations off (the model as
+given and the simplified one), and one forward pass of each on every input that tamis verifies with.
+Both sides run in turn, in one process, on the same inputs. Goal: a ratio of at most 3.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import onnxsim
+
+from benchmarks.zoo.entries import entry
+from benchmarks.zoo.folder import build
+from tamis.compiler.adversarial import adversarial_feeds
+from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.phases import Phases
+from tamis.compiler.pipeline import Pipeline
+from tamis.compiler.prepare import Prepared, prepare
+from tamis.compiler.recipe_file import load_recipe
+from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.target_build import VERIFY_SAMPLES
+from tamis.compiler.tuning_database import TuningDatabase
+from tamis.compiler.verify import Verifier
+
+ROUNDS = 5
+SETS = {
+    "data": {"calibration": {"npz": "calibration.npz"}},
+    "passes.fold-conv-affine.guard": "off",
+}
+
+
+def yardstick(path: Path, feeds: list[Feeds]) -> float:
+    """Seconds of simplify, two sessions and the forward passes."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    start = time.perf_counter()
+    given = onnx.load(path)
+    simple, _ = onnxsim.simplify(given, overwrite_input_shapes={"x": [1, 3, 48, 320]})
+    for model in (given, simple):
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for one in feeds:
+            session.run(None, dict(one))
+    return time.perf_counter() - start
+
+
+def ours(folder: Path) -> tuple[float, Phases]:
+    """Seconds of loading, reference, passes and verification, and where they went."""
+    phases = Phases()
+    start = time.perf_counter()
+    with phases.phase("load"):
+        made = prepare(load_recipe(folder / "recipe.yaml", sets=SETS))
+    plan = made.plans[0]
+    runtime = runtime_class(REFERENCE_RUNTIME)()
+    with phases.phase("reference"):
+        samples = made.samples(VERIFY_SAMPLES)
+        cases = adversarial_feeds(made.spec, made.recipe.seed)
+        verifier = Verifier(lambda m: runtime.load_model(m, optimize=False), made.model, samples, cases)
+    with TuningDatabase() as database:
+        pipeline = Pipeline(
+            target=plan.target,
+            context=made.context(plan.target),
+            verifier=verifier,
+            feeds=samples[0],
+            accuracy=None,
+            evaluation=None,
+            baseline=None,
+            database=database,
+            phases=phases,
+            quiet=True,
+        )
+        pipeline.run(made.model, plan.steps)
+    return time.perf_counter() - start, phases
+
+
+def inputs(made: Prepared) -> list[Feeds]:
+    """Every input that verification runs."""
+    return [*made.samples(VERIFY_SAMPLES), *(f for _, f in adversarial_feeds(made.spec, made.recipe.seed))]
+
+
+def main() -> None:
+    """Print the ratio and the seconds of each phase."""
+    folder = build(entry("ppocr-rec"))
+    feeds = inputs(prepare(load_recipe(folder / "recipe.yaml", sets=SETS)))
+    ours(folder)  # imports and page cache
+    yardstick(folder / "model.onnx", feeds)
+    pairs, phases = [], Phases()
+    for _ in range(ROUNDS):
+        seconds, phases = ours(folder)
+        pairs.append((seconds, yardstick(folder / "model.onnx", feeds)))
+    ratios = [a / b for a, b in pairs]
+    print(f"tamis (passes + verification on {len(feeds)} inputs) / yardstick, {ROUNDS} pairs:")
+    print(f"  ratio median {statistics.median(ratios):.2f}, min {min(ratios):.2f}, max {max(ratios):.2f} (goal: <= 3)")
+    for name, value in phases.seconds.items():
+        print(f"  {name:<24} {value / sum(phases.seconds.values()):6.1%}")
+
+
+if __name__ == "__main__":
+    main()

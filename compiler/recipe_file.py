@@ -1,0 +1,160 @@
+"""Reading and writing recipes.
+
+``load_recipe`` finds the file, follows ``extends``, applies ``--set``, checks everything and fills in the
+defaults; ``dump_recipe`` writes a resolved recipe so that loading it gives the same recipe again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from tamis.compiler import registry
+from tamis.compiler.errors import RecipeError
+from tamis.compiler.recipe import SCHEMA_VERSION, Recipe
+from tamis.compiler.recipe_check import build
+from tamis.compiler.recipe_merge import apply_sets, merge, rebase, relative
+from tamis.compiler.recipe_tree import MAX_BYTES, Tree, describe, parse
+
+MAX_EXTENDS = 10
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A resolved recipe and where it comes from.
+
+    Args:
+        recipe: With ``extends`` and ``--set`` applied and every default filled in.
+        folder: What relative paths in the recipe are relative to: the folder of its file, or the current
+            folder for a shipped recipe.
+        origin: The path of the file, or the name of the shipped recipe.
+    """
+
+    recipe: Recipe
+    folder: Path
+    origin: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    file: Path | Traversable
+    origin: str
+    folder: Path
+    identity: str
+
+
+def load_recipe(
+    source: str | Path, *, model: Path | None = None, sets: Sequence[str] | Mapping[str, Any] = ()
+) -> LoadedRecipe:
+    """Read a recipe from a file or by the name of a shipped one.
+
+    Args:
+        source: Path of a YAML file, or the name of a shipped recipe.
+        model: The model to compile instead of the recipe's; relative to the current folder.
+        sets: ``PATH=VALUE`` texts or a mapping of path to value, as in ``recipe_merge``. Relative paths in
+            them are relative to the recipe's folder, as if they stood in the recipe.
+
+    Raises:
+        RecipeError: The file cannot be read, or what it says (with ``extends`` and ``sets``) makes no sense.
+        RegistryError: A recipe, pass, machine, runtime, metric or data set of a given name does not exist.
+    """
+    found = _find(source, Path())
+    tree = apply_sets(_read(found, ()), sets)
+    if model is not None:
+        path = relative(model, Path(), found.folder)
+        tree = merge(tree, Tree({"model": Tree(path, "the given model")}, "the given model"))
+    return LoadedRecipe(build(tree), found.folder, found.origin)
+
+
+def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source:
+    name = str(source)
+    if isinstance(source, str) and name in registry.recipe_names():
+        return _Source(files("tamis.recipes") / f"{name}.yaml", name, Path(), f"shipped:{name}")
+    path = folder / source
+    if path.is_file():
+        return _Source(path, str(path), path.parent, str(path.resolve()))
+    if path.exists():
+        raise RecipeError("this is not a file", where=where or name, found=str(path), fix="give the recipe's .yaml file")
+    if isinstance(source, str) and path.name == name and path.suffix not in (".yaml", ".yml", ".json"):
+        raise registry.unknown("recipe", name, registry.recipe_names(), where=where)
+    raise RecipeError("there is no such recipe file", where=where or name, found=f"nothing at {path}")
+
+
+def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> Tree:
+    """The tree of one recipe with its bases merged in."""
+    if source.identity in chain or len(chain) == MAX_EXTENDS:
+        names = " -> ".join(Path(name).name for name in (*chain, source.identity))
+        problem = "recipes extend each other in a circle" if source.identity in chain else "too many recipes extended"
+        raise RecipeError(problem, where=where, found=names, fix="remove one 'extends'")
+    tree = parse(_text(source), source.origin)
+    _check_version(tree, source.origin)
+    base = tree.mapping.get("extends")
+    own = replace(tree, value={key: child for key, child in tree.mapping.items() if key != "extends"})
+    if base is None or base.value is None:
+        return own
+    if not isinstance(base.value, str) or not base.value:
+        raise RecipeError(
+            "bad value for extends", where=base.where, expected="a shipped recipe or a path", found=describe(base.plain())
+        )
+    below = _find(base.value, source.folder, base.where)
+    inherited = _read(below, (*chain, source.identity), base.where)
+    if not below.identity.startswith("shipped:"):
+        inherited = rebase(inherited, below.folder, source.folder)
+    return replace(merge(inherited, own), where=own.where)
+
+
+def _check_version(tree: Tree, origin: str) -> None:
+    version = tree.mapping.get("version")
+    if version is None:
+        raise RecipeError("version is missing", where=tree.where, fix=f"begin the recipe with 'version: {SCHEMA_VERSION}'")
+    if version.value != SCHEMA_VERSION or isinstance(version.value, bool | float):
+        raise RecipeError(
+            "this tamis cannot read that version of the format",
+            where=version.where,
+            expected=str(SCHEMA_VERSION),
+            found=describe(version.plain()),
+        )
+
+
+def _text(source: _Source) -> str:
+    try:
+        with source.file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror or error}", where=source.origin) from error
+    if len(data) > MAX_BYTES:
+        raise RecipeError("the file is too large", where=source.origin, expected=f"at most {MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        where = f"{source.origin}:{line}:{column}"
+        raise RecipeError("the file is not UTF-8 text", where=where, found=f"byte 0x{data[error.start]:02x}") from error
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """A resolved recipe as plain JSON data in the shape of a recipe file, keys in the order of the models.
+
+    What is not given and has no default is left out.
+    """
+    data = recipe.model_dump(mode="json", exclude_none=True, exclude={"passes", "targets"})
+    targets = []
+    for target in recipe.targets:
+        entry = target.model_dump(mode="json", exclude_none=True, exclude={"passes"})
+        if target.passes is not None:
+            entry["passes"] = [{step.name: step.options} for step in target.passes]
+        targets.append(entry)
+    lists = {"passes": [{step.name: step.options} for step in recipe.passes], "targets": targets}
+    return {key: lists[key] if key in lists else data[key] for key in Recipe.model_fields if key in lists or key in data}
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """A resolved recipe as YAML text; ``load_recipe`` of it gives an equal recipe."""
+    import yaml
+
+    return yaml.dump(resolved(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
