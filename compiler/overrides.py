@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tamis.compiler.errors import UsageError
 from tamis.compiler.recipe_file import LoadedRecipe, load_recipe
@@ -20,25 +19,33 @@ def load_for(
     *,
     model: str | Path | None = None,
     target: str | None = None,
-    data: Mapping[str, str | Path] = {},
-    sets: Mapping[str, Any] = {},
+    data: Mapping[str, str | Path | None] = {},
+    sets: Sequence[str] | Mapping[str, Any] = (),
 ) -> LoadedRecipe:
     """Load a recipe with the caller's overrides. Paths given here are relative to the working directory.
 
+    Args:
+        recipe: Path of a recipe, or the name of a shipped one.
+        model: The model instead of the recipe's.
+        target: Compile for this machine only.
+        data: Role (calibration, evaluation) -> npz file, CSV file or folder; None leaves the recipe's.
+        sets: ``PATH=VALUE`` texts, or path -> value.
+
     Raises:
         RecipeError: The recipe is wrong.
-        UsageError: ``data`` has a key other than calibration and evaluation.
+        UsageError: ``data`` has another role.
     """
-    overrides = dict(sets)
+    texts = [f"{k}={json.dumps(v)}" for k, v in sets.items()] if isinstance(sets, Mapping) else list(sets)
     for role, path in data.items():
         if role not in ROLES:
             raise UsageError(
-                f"unknown kind of data {role!r}{nearest(role, ROLES)}", expected=" or ".join(ROLES), where="data"
+                f"unknown kind of data {role!r}{nearest(role, ROLES)}", where="data", expected=" or ".join(ROLES)
             )
-        overrides[f"data.{role}.{source_kind(Path(path))}"] = str(Path(path).absolute())
+        if path is not None:
+            texts.append(f"data.{role}.{source_kind(Path(path))}={json.dumps(str(Path(path).absolute()))}")
     if target is not None:
-        overrides["targets"] = [target]
-    return load_recipe(recipe, model=Path(model).absolute() if model is not None else None, sets=overrides)
+        texts.append(f"targets={json.dumps([target])}")
+    return load_recipe(recipe, model=None if model is None else Path(model), sets=texts)
 
 
 def source_kind(path: Path) -> str:
@@ -47,21 +54,3 @@ def source_kind(path: Path) -> str:
         return path.suffix[1:]
     arrays = any(p.suffix in (".npz", ".npy") for p in path.iterdir()) if path.is_dir() else True
     return "folder" if arrays else "images"
-
-
-def parse_sets(texts: Sequence[str]) -> dict[str, Any]:
-    """``["a.b=1"]`` -> ``{"a.b": 1}``; values are YAML.
-
-    Raises:
-        UsageError: An entry has no ``=`` or its value is not YAML.
-    """
-    found = {}
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            raise UsageError("not an override", where=f"--set {text}", expected="PATH=VALUE")
-        try:
-            found[path.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError("the value is not YAML", where=f"--set {text}", found=value) from error
-    return found

@@ -74,18 +74,6 @@ class InputSection(BaseModel):
     shape: tuple[Dimension, ...] = Field(description="Sizes; a name stands for a dynamic dimension.")
     range: ValueRange | None = Field(None, description="Smallest and largest legal value, for indices.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        shape = data.get("shape")
-        known = ["shape", "range", *(d for d in shape if isinstance(d, str))] if isinstance(shape, list | tuple) else []
-        for key in data:
-            if key not in (known or ("shape", "range")):
-                raise PydanticCustomError("unknown_key", "unknown key", {"key": key, "known": known or ["shape", "range"]})
-        return data
-
     @property
     def dims(self) -> dict[str, tuple[int, int]]:
         """Name of a dynamic dimension -> (smallest, largest) size, as given at this input."""
@@ -154,8 +142,8 @@ class TargetSection(_Placed):
 
     @property
     def label(self) -> str:
-        """The target's name; by default that of the machine. Unique in a recipe."""
-        return self.name or self.machine
+        """The target's name, by default made of machine and runtime. Unique in a recipe."""
+        return self.name or (f"{self.machine}-{self.runtime}" if self.runtime else self.machine)
 
 
 class AccuracyBudget(_Section):

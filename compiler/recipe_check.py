@@ -11,11 +11,12 @@ from pydantic import BaseModel
 
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
-from tamis.compiler.recipe import Recipe, Step, TargetSection
+from tamis.compiler.recipe import InputSection, Recipe, Step, TargetSection
 from tamis.compiler.recipe_problem import unknown_key, validated
 from tamis.compiler.recipe_tree import Tree, describe
 
 HOST = "host"
+EMPTY = Tree({}, "")
 
 
 def build(tree: Tree) -> Recipe:
@@ -26,13 +27,13 @@ def build(tree: Tree) -> Recipe:
         RegistryError: There is no pass, machine, runtime, metric or data set of a given name.
     """
     tree = _written_out(_without_null(tree))
+    _check_input_keys(tree)
     recipe = validated(Recipe, tree)
     _check_dims(recipe, tree)
     _check_names(recipe, tree)
     passes = _filled_steps(recipe.passes, tree.mapping["passes"], "passes")
     targets = tuple(
-        _filled_target(target, node)
-        for target, node in zip(recipe.targets, tree.mapping["targets"].items, strict=True)
+        _filled_target(target, node) for target, node in zip(recipe.targets, tree.mapping["targets"].items, strict=True)
     )
     return recipe.model_copy(update={"passes": passes, "targets": targets})
 
@@ -103,10 +104,21 @@ def _target(item: Tree) -> Tree:
     return replace(item, value={**entries, "where": Tree(item.where, item.where)})
 
 
+def _check_input_keys(tree: Tree) -> None:
+    """The keys of an input are those of the model and the dimensions named in its shape."""
+    for name, section in tree.mapping.get("inputs", EMPTY).mapping.items():
+        shape = section.mapping.get("shape")
+        dims = [item.value for item in shape.items if isinstance(item.value, str)] if shape else []
+        known = (*InputSection.model_fields, *dims)
+        for key in section.mapping:
+            if key not in known:
+                raise unknown_key(f"inputs.{name}", key, known, section)
+
+
 def _check_dims(recipe: Recipe, tree: Tree) -> None:
     """Each dynamic dimension has exactly one range."""
     ranges: dict[str, tuple[int, int]] = {}
-    inputs = tree.mapping.get("inputs", tree).mapping
+    inputs = tree.mapping.get("inputs", EMPTY).mapping
     for name, section in recipe.inputs.items():
         for dim, given in section.dims.items():
             if ranges.setdefault(dim, given) != given:
@@ -124,7 +136,7 @@ def _check_dims(recipe: Recipe, tree: Tree) -> None:
 
 
 def _check_names(recipe: Recipe, tree: Tree) -> None:
-    for use, node in tree.mapping.get("data", tree).mapping.items():
+    for use, node in tree.mapping.get("data", EMPTY).mapping.items():
         source = getattr(recipe.data, use, None)
         for key, kind in (("metric", "metrics"), ("dataset", "datasets")):
             if source is not None and getattr(source, key) is not None:

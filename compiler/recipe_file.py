@@ -13,12 +13,15 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
 from tamis.compiler.recipe import SCHEMA_VERSION, Recipe
 from tamis.compiler.recipe_check import build
 from tamis.compiler.recipe_merge import apply_sets, merge, rebase, relative
-from tamis.compiler.recipe_tree import MAX_BYTES, Tree, describe, parse
+from tamis.compiler.recipe_tree import Tree, describe
+from tamis.compiler.recipe_yaml import MAX_BYTES, Dumper, parse
 
 MAX_EXTENDS = 10
 
@@ -78,7 +81,9 @@ def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source
     if path.is_file():
         return _Source(path, str(path), path.parent, str(path.resolve()))
     if path.exists():
-        raise RecipeError("this is not a file", where=where or name, found=str(path), fix="give the recipe's .yaml file")
+        raise RecipeError(
+            "this is not a file", where=where or name, found=str(path), fix="give the recipe's .yaml file"
+        )
     if isinstance(source, str) and path.name == name and path.suffix not in (".yaml", ".yml", ".json"):
         raise registry.unknown("recipe", name, registry.recipe_names(), where=where)
     raise RecipeError("there is no such recipe file", where=where or name, found=f"nothing at {path}")
@@ -98,7 +103,10 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
         return own
     if not isinstance(base.value, str) or not base.value:
         raise RecipeError(
-            "bad value for extends", where=base.where, expected="a shipped recipe or a path", found=describe(base.plain())
+            "bad value for extends",
+            where=base.where,
+            expected="a shipped recipe or a path",
+            found=describe(base.plain()),
         )
     below = _find(base.value, source.folder, base.where)
     inherited = _read(below, (*chain, source.identity), base.where)
@@ -110,7 +118,9 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
 def _check_version(tree: Tree, origin: str) -> None:
     version = tree.mapping.get("version")
     if version is None:
-        raise RecipeError("version is missing", where=tree.where, fix=f"begin the recipe with 'version: {SCHEMA_VERSION}'")
+        raise RecipeError(
+            "version is missing", where=tree.where, fix=f"begin the recipe with 'version: {SCHEMA_VERSION}'"
+        )
     if version.value != SCHEMA_VERSION or isinstance(version.value, bool | float):
         raise RecipeError(
             "this tamis cannot read that version of the format",
@@ -150,11 +160,11 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
             entry["passes"] = [{step.name: step.options} for step in target.passes]
         targets.append(entry)
     lists = {"passes": [{step.name: step.options} for step in recipe.passes], "targets": targets}
-    return {key: lists[key] if key in lists else data[key] for key in Recipe.model_fields if key in lists or key in data}
+    return {
+        key: lists[key] if key in lists else data[key] for key in Recipe.model_fields if key in lists or key in data
+    }
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """A resolved recipe as YAML text; ``load_recipe`` of it gives an equal recipe."""
-    import yaml
-
-    return yaml.dump(resolved(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    return yaml.dump(resolved(recipe), Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)

@@ -20,7 +20,8 @@ from typing import Any
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
 from tamis.compiler.recipe import FILE_KINDS, SOURCE_KINDS
-from tamis.compiler.recipe_tree import Tree, from_data, parse_value
+from tamis.compiler.recipe_tree import Tree, from_data
+from tamis.compiler.recipe_yaml import parse_value
 
 PATH_KEYS = [("model",), *(("data", use, kind) for use in ("calibration", "evaluation") for kind in FILE_KINDS)]
 """Keys whose value is a path relative to the recipe's folder."""
@@ -95,7 +96,9 @@ def _split(text: str) -> tuple[str, str]:
 def _keys(path: str) -> list[str]:
     keys = [quoted or bare for quoted, bare in re.findall(r'(?:^|\.)(?:"([^"]+)"|([^".]+))', path)]
     if ".".join(keys) != path.replace('"', ""):
-        expected = 'keys joined by dots, as in budget.size.max_mb; a key with dots in quotes, as in inputs."input.1".shape'
+        expected = (
+            'keys joined by dots, as in budget.size.max_mb; a key with dots in quotes, as in inputs."input.1".shape'
+        )
         raise RecipeError("this is not a path into a recipe", where=f"--set {path}", expected=expected)
     return keys
 
@@ -120,13 +123,16 @@ def _entries(tree: Tree, kind: str, where: str) -> list[Tree]:
         found = Tree([Tree("host", where)], where)
     if found is None or not isinstance(found.value, list):
         raise RecipeError(f"there are no {kind} here to change", where=where, fix=f"give {kind} as a whole list first")
-    entries = []
-    for item in found.value:
-        if isinstance(item.value, str):
-            wanted = Tree({}, item.where) if kind == "passes" else item
-            item = Tree({item.value if kind == "passes" else "machine": wanted}, item.where)
-        entries.append(item)
-    return entries
+    return [_entry(item, kind) for item in found.value]
+
+
+def _entry(item: Tree, kind: str) -> Tree:
+    """A step or target as a mapping, so that keys can be put into it."""
+    if isinstance(item.value, str):
+        key, child = (item.value, Tree({}, item.where)) if kind == "passes" else ("machine", item)
+        return Tree({key: replace(child, key_where=item.where)}, item.where)
+    bare = {key: replace(child, value={}) for key, child in item.mapping.items() if child.value is None}
+    return replace(item, value={**item.mapping, **bare}) if kind == "passes" and bare else item
 
 
 def _find(entries: list[Tree], kind: str, name: str, where: str) -> int:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
+from tamis.compiler.recipe import Recipe
 from tamis.compiler.recipe_tree import Tree, describe
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -19,16 +20,16 @@ EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping (key: value)",
     "float_type": "a number",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
     "int_from_float": "an integer",
     "int_type": "an integer",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a mapping (key: value)",
-    "multiple_of": "a multiple of {multiple_of}",
+    "multiple_of": "a multiple of {multiple_of:g}",
     "string_pattern_mismatch": "text of the form {pattern}",
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "at least {min_length} characters",
@@ -67,7 +68,7 @@ def unknown_key(path: str, key: str, known: Iterable[str], tree: Tree, more: int
     return RecipeError(
         f"unknown key {key!r}{inside}{registry.nearest(key, known)}{_count(more)}",
         where=tree.mapping[key].key_where,
-        expected="one of " + ", ".join(known) if known else "no keys",
+        expected=("one of " if len(known) > 1 else "") + ", ".join(known) if known else "no keys",
     )
 
 
@@ -75,7 +76,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel], tree: Tree, p
     problems: dict[Place, Mapping[str, Any]] = {}
     for problem in error.errors(include_url=False):
         problems.setdefault(_reach(tree, problem["loc"])[0], problem)
-    ranked = sorted(problems.items(), key=lambda item: item[1]["type"] not in ("extra_forbidden", "unknown_key"))
+    ranked = sorted(problems.items(), key=lambda item: item[1]["type"] != "extra_forbidden")
     place, problem = ranked[0]
     more = len(ranked) - 1
     kind, loc = problem["type"], problem["loc"]
@@ -83,8 +84,6 @@ def _first_problem(error: ValidationError, model: type[BaseModel], tree: Tree, p
     if kind == "extra_forbidden":
         parent = _reach(tree, loc[:-1])[1]
         return unknown_key(_name(tree, loc[:-1], path), str(loc[-1]), _field_names(model, loc), parent, more)
-    if kind == "unknown_key":
-        return unknown_key(_name(tree, place, path), problem["ctx"]["key"], problem["ctx"]["known"], node, more)
     name = _name(tree, loc, path)
     if kind == "missing" and isinstance(loc[-1], str):
         return RecipeError(f"{name} is missing{_count(more)}", where=node.where, fix=f"add {loc[-1]!r}")
@@ -138,10 +137,11 @@ def _name(tree: Tree, loc: Sequence[int | str], path: str) -> str:
 
 def _field_names(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """Names of the keys that the model at ``loc``'s parent knows."""
+    above = ["extends"] if model is Recipe and len(loc) == 1 else []
     for part in loc[:-1]:
         field = model.model_fields.get(part) if isinstance(part, str) else None
         model = (_model_in(field.annotation) if field else None) or model
-    return [name for name, field in model.model_fields.items() if not field.exclude]
+    return [*(name for name, field in model.model_fields.items() if not field.exclude), *above]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

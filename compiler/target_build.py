@@ -26,7 +26,7 @@ from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
-from tamis.compiler.target import Artifact, Runner
+from tamis.compiler.target import Artifact, Runner, Target
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verdict, Verifier
 from tamis.compiler.versions import versions
@@ -78,11 +78,10 @@ def build_target(
             adversarial_feeds(made.spec, made.recipe.seed),
             min_sqnr=accuracy.min_sqnr if accuracy else None,
         )
-    original = target.runtime.load_model(made.model)
     baseline = None
     if made.evaluation is not None:
         with phases.phase("evaluate"):
-            baseline = made.evaluation.score(original, quiet=quiet)
+            baseline = made.evaluation.score(target.runtime.load_model(made.model), quiet=quiet)
     pipeline = Pipeline(
         target=target,
         context=made.context(target),
@@ -110,7 +109,7 @@ def build_target(
     proof = _prove(made, plan, outcome, lowered, verifier, baseline, phases, quiet)
     with phases.phase("golden"):
         golden = write_golden(folder, samples[:GOLDEN_CASES], lowered, load_reference(outcome.model))
-    measured, reached = _measure(made, original, lowered, samples[0], proof, folder, artifact, phases, quiet)
+    measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet)
     manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     measurements = {
@@ -185,7 +184,7 @@ def _prove(
 
 def _measure(
     made: Prepared,
-    original: Runner,
+    target: Target,
     lowered: Runner,
     feeds: Feeds,
     proof: Proof,
@@ -196,6 +195,7 @@ def _measure(
 ) -> tuple[dict[str, Any], Reached]:
     """Latency, paired ratio over the model as given, and size."""
     with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
+        original = target.runtime.load_model(made.model)
         ratio = compare(
             lambda: original(feeds), lambda: lowered(feeds), seconds=MEASURE_SECONDS, progress=progress.update
         )

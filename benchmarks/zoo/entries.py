@@ -12,6 +12,14 @@ MODULES = {
     "ppocr-cls": "ppocr_cls",
     "efficientnet-lite0": "efficientnet_lite0",
     "minilm": "minilm",
+    "silero-vad": "silero_vad",
+    "silero-vad-if": "silero_vad",
+    "basic-pitch": "basic_pitch",
+    "crepe-tiny": "crepe",
+    "mnist-small": "mnist.entries",
+    "mnist-lstm": "mnist.entries",
+    "mnist-cnn": "mnist.entries",
+    "mnist-mlp": "mnist.entries",
 }
 
 

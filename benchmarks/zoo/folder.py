@@ -92,7 +92,8 @@ def write_recipe(
     lines = ["version: 1", "extends: lossless", "model: model.onnx", "inputs:"]
     for name, shape in inputs.items():
         limits = f", range: {list(ranges[name])}" if ranges and name in ranges else ""
-        lines.append(f"  {name}: {{shape: {list(shape)}{limits}}}")
+        key = f'"{name}"' if ":" in name else name
+        lines.append(f"  {key}: {{shape: {list(shape)}{limits}}}")
     lines += [
         "data:",
         f"  calibration: {{npz: calibration.npz, samples: {calibration_samples}}}",

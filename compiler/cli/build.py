@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tamis.compiler.bundle import Bundle
     from tamis.compiler.recipe_file import LoadedRecipe
 
-Source = Annotated[Path, typer.Argument(help="A recipe (.yaml), an ONNX model (with -r), or a bundle to build again.")]
+Source = Annotated[Path, typer.Argument(help="A recipe (.yaml or the name of a shipped one), or an ONNX model (with -r).")]
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", "-r", help="Recipe for the model: a path or the name of a shipped one.")
 ]
@@ -88,7 +88,7 @@ def _load(
     calibration: Path | None,
     evaluation: Path | None,
 ) -> LoadedRecipe:
-    from tamis.compiler.overrides import load_for, parse_sets
+    from tamis.compiler.overrides import load_for
 
     is_model = source.suffix == ".onnx"
     if is_model and model is not None:
@@ -99,13 +99,12 @@ def _load(
         )
     if not is_model and recipe is not None:
         raise UsageError("two recipes", found=f"{source} and -r {recipe}", fix="with -r, give the .onnx model first")
-    data = {"calibration": calibration, "evaluation": evaluation}
     return load_for(
-        recipe if recipe is not None else source,
+        recipe if recipe is not None else str(source),
         model=source if is_model else model,
         target=target,
-        data={k: v for k, v in data.items() if v is not None},
-        sets=parse_sets(sets or []),
+        data={"calibration": calibration, "evaluation": evaluation},
+        sets=sets or [],
     )
 
 

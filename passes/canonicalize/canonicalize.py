@@ -29,7 +29,7 @@ from tamis.passes.canonicalize.foldable import find_foldable
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
 from tamis.passes.canonicalize.lift_constants import lift_constants
 from tamis.passes.canonicalize.no_ops import remove_no_ops
-from tamis.passes.canonicalize.specialize_inputs import conflict, specialize_inputs
+from tamis.passes.canonicalize.specialize_inputs import conflict, forget_negative_sizes, specialize_inputs
 
 
 class Options(PassOptions):
@@ -86,6 +86,7 @@ class Canonicalize(GraphPass[Options]):
 
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
         counts: Counter[str] = Counter()
+        counts["negative sizes forgotten"] = forget_negative_sizes(model)
         if context.inputs is not None:
             counts["inputs specialised"] = specialize_inputs(model.graph, context.inputs)
         counts["constants lifted"] = lift_constants(model)

@@ -40,12 +40,12 @@ def infer_shapes(model: ir.Model) -> int:
             "shape inference failed", where="pass canonicalize", found=str(error), fix="check the model with onnx.checker"
         ) from error
     symbols = {str(d) for v in model.graph.inputs for d in v.shape or () if not isinstance(d, int)}
-    found = {info.name: info.type for info in (*inferred.graph.value_info, *inferred.graph.output)}
+    values = {value.name: value for node in model.graph for value in node.outputs}
     changed = 0
-    for node in model.graph:
-        for value in node.outputs:
-            if value.name in found:
-                changed += _update(value, found[value.name], symbols)
+    for part in (inferred.graph.value_info, inferred.graph.output):
+        for info in part:
+            value = values.get(info.name)
+            changed += value is not None and _update(value, info.type, symbols)
     return changed
 
 
@@ -59,11 +59,12 @@ def _update(value: ir.Value, inferred: Any, symbols: set[str]) -> bool:
         value.type, changed = ir.TensorType(dtype), True
     if not inferred.tensor_type.HasField("shape"):
         return changed
-    shape = ir.Shape([_dim(d, symbols) for d in inferred.tensor_type.shape.dim])
-    if value.is_graph_output() and value.shape is not None and len(value.shape) == len(shape):
-        shape = ir.Shape([new if isinstance(new, int) else old for new, old in zip(shape, value.shape, strict=True)])
-    if value.shape != shape:
-        value.shape, changed = shape, True
+    dims = [_dim(d, symbols) for d in inferred.tensor_type.shape.dim]
+    declared = None if value.shape is None else [d if isinstance(d, int) else d.value for d in value.shape]
+    if value.is_graph_output() and declared is not None and len(declared) == len(dims):
+        dims = [new if isinstance(new, int) else old for new, old in zip(dims, declared, strict=True)]
+    if declared != dims:
+        value.shape, changed = ir.Shape(dims), True
     return changed
 
 

@@ -1,4 +1,4 @@
-"""Fix the shapes of graph inputs to those of the recipe."""
+"""Fix the shapes of graph inputs to those of the recipe; forget sizes that cannot be meant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def conflict(value: ir.Value, spec: TensorSpec) -> str | None:
     if len(value.shape) != len(spec.shape):
         return f"rank {len(value.shape)}, not {len(spec.shape)}"
     for axis, (old, new) in enumerate(zip(value.shape, spec.shape, strict=True)):
-        if isinstance(old, int) and old != new:
+        if isinstance(old, int) and 0 <= old != new:
             return f"size {old} on axis {axis}, not {new}"
     return None
 
@@ -35,4 +35,19 @@ def specialize_inputs(graph: ir.Graph, inputs: InputSpec) -> int:
         if value.shape != shape:
             value.shape = shape
             changed += 1
+    return changed
+
+
+def forget_negative_sizes(model: ir.Model) -> int:
+    """Make dimensions of negative size unknown: some exporters write -1 where a dimension is dynamic.
+
+    Returns:
+        How many values got another shape.
+    """
+    changed = 0
+    for graph in model.graphs():
+        for value in (*graph.inputs, *graph.outputs, *(v for node in graph for v in node.outputs)):
+            if value.shape is not None and any(isinstance(d, int) and d < 0 for d in value.shape):
+                value.shape = ir.Shape([None if isinstance(d, int) and d < 0 else d for d in value.shape])
+                changed += 1
     return changed

@@ -1,0 +1,50 @@
+# Every target sets up .venv by itself. PYTHON names the interpreter to make it with (3.11 or later).
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+RUN := PYTHONPATH=src $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs schema dist clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Compile, measure and verify a real text recogniser, with one table at the end.
+	@$(RUN) -m benchmarks.demo
+
+test: $(INSTALLED) ## Run the fast tests.
+	@$(RUN) -m pytest
+
+check: $(INSTALLED) ## Format, lint, types, and the direction of imports.
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+	@$(RUN) -m pytest -q tests/repository/test_imports.py
+
+bench: $(INSTALLED) ## Run the benchmarks and the slow tests.
+	@$(RUN) -m benchmarks
+	@$(RUN) -m pytest -m slow
+
+docs: $(INSTALLED) schema ## Write the generated pages of docs/ again, and the schema.
+	@$(RUN) -m tamis.compiler.pages --write docs
+
+schema: $(INSTALLED) ## Write recipes/recipe.schema.json again.
+	@$(RUN) -m tamis.compiler.recipe_schema
+
+dist: $(INSTALLED) ## Build the sdist and the wheel into dist/.
+	@rm -rf build dist
+	@$(RUN) -m build
+
+clean: ## Remove .venv, caches and what was built.
+	@rm -rf $(VENV) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "tamis needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

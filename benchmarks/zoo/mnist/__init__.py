@@ -1,0 +1,1 @@
+"""Handwritten digits and four small networks of ours for them: see ``entries``."""
