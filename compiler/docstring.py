@@ -1,7 +1,7 @@
 """Docstrings as data: the summary, the body, and the sections that the docs pages are made of.
 
 A section starts a paragraph with its name, either as ``*Match*: text ...`` (ends at the next section) or in
-the Google form, ``Args:`` with an indented block.
+the Google form, ``Args:`` with an indented block or with text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass
 
 STARRED = re.compile(r"\*([A-Z][A-Za-z ]*)\*:\s*(.*)")
-GOOGLE = re.compile(r"(Args|Attributes|Example|Raises|References|Returns|Yields):\s*$")
+GOOGLE = re.compile(r"(Args|Attributes|Example|Raises|References|Returns|Yields):\s*(.*)")
 ENTRY = re.compile(r"\*{0,2}([A-Za-z_][\w.]*): (.*)")
 
 
@@ -44,7 +44,7 @@ def parse(thing: object) -> Docstring:
             sections[current] = ["\n".join(part for part in (found[2], more) if part)]
         elif found := GOOGLE.fullmatch(first):
             current = found[1]
-            sections[current] = [_entries(inspect.cleandoc(more))]
+            sections[current] = [f"{found[2]}\n{more}".strip() if found[2] else _entries(inspect.cleandoc(more))]
         else:
             sections.setdefault(current, []).append(paragraph)
     body = _markdown(sections.pop(""))

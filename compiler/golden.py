@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from tamis.compiler.bundle import GOLDEN, Bundle, write_npz
+from tamis.compiler.compare_outputs import relative_error
 from tamis.compiler.errors import BundleError, VerificationError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.manifest import GoldenRecord
 from tamis.compiler.target import Runner
-from tamis.compiler.verify import CLOSE_TOLERANCE, relative_error
+from tamis.compiler.verify import CLOSE_TOLERANCE
 
 Outputs = Mapping[str, np.ndarray[Any, Any]]
 

@@ -67,7 +67,7 @@ def guard(
         runners = [target.runtime.load_model(m) for m in (before, after)]
         measured = compare(lambda: runners[0](feeds), lambda: runners[1](feeds), seconds=seconds)
         database.put(KIND, workload, fingerprint, {"verdict": measured.verdict}, measured.to_dict())
-        verdict, record = measured.verdict, measured.to_dict()
+        verdict, record = str(measured.verdict), measured.to_dict()
     else:
         verdict, record = str(stored.value["verdict"]), dict(stored.measurements)
     keep = verdict == "faster" if contract is Contract.LOSSY else verdict != "slower"

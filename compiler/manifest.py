@@ -89,7 +89,7 @@ class Manifest(_Data):
     format: Literal[1] = 1
     tamis: str = Field(description="Version of tamis that made the bundle.")
     model: str = Field(description="File name of the model as given.")
-    source: dict[str, FileRecord] = Field(description="Model and data files that were read.")
+    source: dict[str, str] = Field(description="What was read (model file, model content, data) -> SHA-256.")
     recipe: dict[str, JsonValue] = Field(description="The resolved recipe; can be compiled again.")
     target: TargetRecord
     inputs: dict[str, InputRecord]

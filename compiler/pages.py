@@ -149,7 +149,8 @@ def _recipe(name: str) -> list[str]:
 def _metric(name: str) -> list[str]:
     thing = registry.lookup("metrics", name)
     own = parse(thing)
-    return [f"# {name}", own.summary, own.body, *_sections(own.sections)]
+    facts = {"better": "higher" if thing.higher_is_better else "lower", "source": _source(thing)}
+    return [f"# {name}", own.summary, _list(facts), own.body, *_sections(own.sections)]
 
 
 def _error(code: str) -> list[str]:

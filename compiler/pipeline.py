@@ -118,7 +118,7 @@ class Pipeline:
             StepRecord(
                 name=step.name,
                 contract=step.contract.value,
-                verdict=verdict,  # type: ignore[arg-type]
+                verdict=verdict,
                 reason=reason,
                 counts={k: v for k, v in result.counts.items() if v} if result else {},
                 skips=_skips(result.skips) if result else (),
@@ -187,7 +187,7 @@ class Pipeline:
     def _violation(
         self, step: GraphPass[Any], before: ir.Model, candidate: ir.Model, where: str, verdict: Verdict
     ) -> None:
-        if step.contract is Contract.LOSSY and verdict.within_reach:
+        if step.contract is Contract.LOSSY and verdict.over_budget:
             raise Undone(verdict.detail, budget=True)
         with self.phases.phase("bisect"):
             found = first_divergence(before, candidate, verdict.feeds, self.verifier.load, contract=step.contract)

@@ -45,6 +45,7 @@ class LoadedRecipe:
 @dataclass(frozen=True)
 class _Source:
     file: Path | Traversable
+    name: str
     origin: str
     folder: Path
     identity: str
@@ -76,10 +77,10 @@ def load_recipe(
 def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source:
     name = str(source)
     if isinstance(source, str) and name in registry.recipe_names():
-        return _Source(files("tamis.recipes") / f"{name}.yaml", name, Path(), f"shipped:{name}")
+        return _Source(files("tamis.recipes") / f"{name}.yaml", f"{name}.yaml", name, Path(), f"shipped:{name}")
     path = folder / source
     if path.is_file():
-        return _Source(path, str(path), path.parent, str(path.resolve()))
+        return _Source(path, str(path), str(path), path.parent, str(path.resolve()))
     if path.exists():
         raise RecipeError(
             "this is not a file", where=where or name, found=str(path), fix="give the recipe's .yaml file"
@@ -95,8 +96,8 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
         names = " -> ".join(Path(name).name for name in (*chain, source.identity))
         problem = "recipes extend each other in a circle" if source.identity in chain else "too many recipes extended"
         raise RecipeError(problem, where=where, found=names, fix="remove one 'extends'")
-    tree = parse(_text(source), source.origin)
-    _check_version(tree, source.origin)
+    tree = parse(_text(source), source.name)
+    _check_version(tree)
     base = tree.mapping.get("extends")
     own = replace(tree, value={key: child for key, child in tree.mapping.items() if key != "extends"})
     if base is None or base.value is None:
@@ -115,7 +116,7 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
     return replace(merge(inherited, own), where=own.where)
 
 
-def _check_version(tree: Tree, origin: str) -> None:
+def _check_version(tree: Tree) -> None:
     version = tree.mapping.get("version")
     if version is None:
         raise RecipeError(
@@ -135,15 +136,15 @@ def _text(source: _Source) -> str:
         with source.file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror or error}", where=source.origin) from error
+        raise RecipeError(f"cannot be read: {error.strerror or error}", where=source.name) from error
     if len(data) > MAX_BYTES:
-        raise RecipeError("the file is too large", where=source.origin, expected=f"at most {MAX_BYTES} bytes")
+        raise RecipeError("the file is too large", where=source.name, expected=f"at most {MAX_BYTES} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        where = f"{source.origin}:{line}:{column}"
+        where = f"{source.name}:{line}:{column}"
         raise RecipeError("the file is not UTF-8 text", where=where, found=f"byte 0x{data[error.start]:02x}") from error
 
 
@@ -155,7 +156,9 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     data = recipe.model_dump(mode="json", exclude_none=True, exclude={"passes", "targets"})
     targets = []
     for target in recipe.targets:
-        entry = target.model_dump(mode="json", exclude_none=True, exclude={"passes"})
+        entry = target.model_dump(
+            mode="json", exclude_none=True, exclude={"passes"} if target.runtime else {"passes", "options"}
+        )
         if target.passes is not None:
             entry["passes"] = [{step.name: step.options} for step in target.passes]
         targets.append(entry)

@@ -95,7 +95,9 @@ def _split(text: str) -> tuple[str, str]:
 
 def _keys(path: str) -> list[str]:
     keys = [quoted or bare for quoted, bare in re.findall(r'(?:^|\.)(?:"([^"]+)"|([^".]+))', path)]
-    if ".".join(keys) != path.replace('"', ""):
+    if keys == ["extends"]:
+        raise RecipeError("extends cannot be set", where="--set extends", fix="write it in a recipe file")
+    if not keys or ".".join(keys) != path.replace('"', ""):
         expected = (
             'keys joined by dots, as in budget.size.max_mb; a key with dots in quotes, as in inputs."input.1".shape'
         )

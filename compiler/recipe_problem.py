@@ -74,8 +74,8 @@ def unknown_key(path: str, key: str, known: Iterable[str], tree: Tree, more: int
 
 def _first_problem(error: ValidationError, model: type[BaseModel], tree: Tree, path: str) -> RecipeError:
     problems: dict[Place, Mapping[str, Any]] = {}
-    for problem in error.errors(include_url=False):
-        problems.setdefault(_reach(tree, problem["loc"])[0], problem)
+    for details in error.errors(include_url=False):
+        problems.setdefault(_reach(tree, details["loc"])[0], details)
     ranked = sorted(problems.items(), key=lambda item: item[1]["type"] != "extra_forbidden")
     place, problem = ranked[0]
     more = len(ranked) - 1

@@ -63,7 +63,7 @@ def parse_value(text: str, origin: str, *, where: str | None = None) -> Tree:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        reader.refuse(mark, "this is not valid YAML", found=error.problem or str(error), fix=_yaml_fix(error))
+        reader.refuse(mark, f"this is not valid YAML: {error.problem or error.context}", fix=_yaml_fix(error))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         place = where or f"{origin}:{line}:{error.position - text.rfind(chr(10), 0, error.position)}"
@@ -71,7 +71,7 @@ def parse_value(text: str, origin: str, *, where: str | None = None) -> Tree:
             "a character that YAML does not allow", where=place, found=f"U+{error.character:04X}"
         ) from error
     except (ValueError, OverflowError) as error:
-        raise RecipeError("this is not valid YAML", where=where or origin, found=str(error)) from error
+        raise RecipeError(f"this is not valid YAML: {error}", where=where or origin) from error
     if node is None:
         return Tree(None, where or f"{origin}:1:1")
     return reader.convert(node, 0)
@@ -88,7 +88,7 @@ def _yaml_fix(error: yaml.MarkedYAMLError) -> str | None:
 class _Loader(yaml.SafeLoader):
     """PyYAML's parser with the core scalars of YAML 1.2, stopping at the limits while it reads."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -99,7 +99,8 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         self._count += 1
         if self._depth > MAX_DEPTH or self._count > MAX_NODES:
-            raise yaml.MarkedYAMLError(problem=_limit(self._depth), problem_mark=self.get_mark())
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=_limit(self._depth), problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -195,10 +196,18 @@ class _Reader:
         return number
 
     def _text(self, node: yaml.ScalarNode) -> str:
-        text: str = node.value
-        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
-            self.refuse(node.start_mark, "a character that is not allowed in a recipe", found=repr(text[:40]))
+        text = _joined(node.value)
+        if text is None or "\0" in text:
+            self.refuse(node.start_mark, "a character that is not allowed in a recipe", found=repr(node.value[:40]))
         return text
+
+
+def _joined(text: str) -> str | None:
+    """The text with pairs of surrogates (JSON's escapes of rare characters) joined; None if one has no partner."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 def _node_text(node: yaml.Node) -> str:

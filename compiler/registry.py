@@ -43,6 +43,9 @@ TABLE: dict[str, dict[str, str]] = {
     "datasets": {},
 }
 
+DETECTOR = "tamis.targets.hardware.host:detect"
+"""Describes the machine at hand."""
+
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""
 
@@ -93,15 +96,20 @@ def lookup(kind: str, name: str) -> Any:
     names = table(kind)
     if name not in names:
         raise unknown(KIND_NAMES[kind], name, names)
-    module, _, attribute = names[name].partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return load_attribute(names[name])
     except (ImportError, AttributeError) as error:
         raise RegistryError(
             f"the {KIND_NAMES[kind]} {name!r} cannot be loaded from {names[name]}",
             found=f"{type(error).__name__}: {error}",
             fix="reinstall the package that provides it",
         ) from error
+
+
+def load_attribute(place: str) -> Any:
+    """Import ``module:attribute`` and return the attribute."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def pass_class(name: str) -> type[GraphPass[Any]]:

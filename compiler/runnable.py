@@ -49,3 +49,8 @@ def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = Tr
         return Runnable(LoadedModel(bundle), load_model(bundle.folder / bundle.report.artifact[0]))
     model = load_model(path)
     return Runnable(runtime_class(REFERENCE_RUNTIME)().load_model(model, optimize=optimize, threads=threads), model)
+
+
+def load_unoptimized(model: ir.Model) -> Runner:
+    """A runner of the reference runtime that computes every node as it is written."""
+    return runtime_class(REFERENCE_RUNTIME)().load_model(model, optimize=False)

@@ -110,12 +110,10 @@ class TuneResult:
     Args:
         settings: The best settings found, as stored in the artifact.
         record: What was measured: trials, ratios with intervals, seconds; goes to measurements.
-        reused: True if the tuning database had the answer and nothing was measured.
     """
 
     settings: Mapping[str, JsonValue]
-    record: Mapping[str, JsonValue]
-    reused: bool
+    record: Mapping[str, Any]
 
 
 RuntimeOptionsT = TypeVar("RuntimeOptionsT", bound=RuntimeOptions)

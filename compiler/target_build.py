@@ -25,7 +25,7 @@ from tamis.compiler.pipeline import Outcome, Pipeline
 from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
-from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.runnable import load_unoptimized
 from tamis.compiler.target import Artifact, Runner, Target
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verdict, Verifier
@@ -63,16 +63,11 @@ def build_target(
         TamisError: See ``Pipeline.run``.
     """
     target = plan.target
-    reference = runtime_class(REFERENCE_RUNTIME)()
-
-    def load_reference(model: ir.Model) -> Runner:
-        return reference.load_model(model, optimize=False)
-
     samples = made.samples(VERIFY_SAMPLES)
     accuracy = made.recipe.budget.accuracy
     with phases.phase("reference"):
         verifier = Verifier(
-            load_reference,
+            load_unoptimized,
             made.model,
             samples,
             adversarial_feeds(made.spec, made.recipe.seed),
@@ -108,7 +103,7 @@ def build_target(
         lowered = target.runtime.load(folder, artifact)
     proof = _prove(made, plan, outcome, lowered, verifier, baseline, phases, quiet)
     with phases.phase("golden"):
-        golden = write_golden(folder, samples[:GOLDEN_CASES], lowered, load_reference(outcome.model))
+        golden = write_golden(folder, samples[:GOLDEN_CASES], lowered, load_unoptimized(outcome.model))
     measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet)
     manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -158,7 +153,7 @@ def _prove(
     lossy = any(r.contract == "lossy" and r.verdict == "kept" for r in outcome.records)
     with phases.phase("verify"):
         verdict = verifier.check_runner(lowered, Contract.LOSSY if lossy else Contract.CLOSE)
-    if not verdict.ok and not verdict.within_reach:
+    if not verdict.ok and not verdict.over_budget:
         raise VerificationError(
             f"the lowered model differs from the model as given on input {verdict.case!r}",
             where=f"target {plan.target.name}, runtime {plan.target.runtime.name}",
@@ -215,11 +210,10 @@ def _manifest(
     made: Prepared, plan: TargetPlan, outcome: Outcome, artifact: Artifact, proof: Proof, golden: Any, folder: Path
 ) -> Manifest:
     target = plan.target
-    samples = [s for s in (made.calibration, made.evaluation and made.evaluation.samples) if s]
     return Manifest(
         tamis=versions()["tamis"],
         model=made.path.name,
-        source={made.path.name: file_record(made.path)} | {k: v for s in samples for k, v in s.files().items()},
+        source=_sources(made),
         recipe=resolved(made.recipe),
         target=TargetRecord(
             name=target.name,
@@ -241,3 +235,13 @@ def _manifest(
         files={f: file_record(folder / f) for f in (*artifact.files, GOLDEN)},
         versions=versions(),
     )
+
+
+def _sources(made: Prepared) -> dict[str, str]:
+    """What the build read -> SHA-256."""
+    found = {made.path.name: file_record(made.path).sha256, "weights": model_digest(made.model)}
+    if made.calibration:
+        found["calibration"] = made.calibration.digest()
+    if made.evaluation:
+        found["evaluation"] = made.evaluation.samples.digest()
+    return found

@@ -14,7 +14,8 @@ def _is_deterministic(op_type: str, opset: int) -> bool:
     if not onnx.defs.has(op_type, max_inclusive_version=opset):
         return False
     schema = onnx.defs.get_schema(op_type, opset)
-    return bool(schema.node_determinism == onnx.defs.OpSchema.NodeDeterminism.Deterministic)
+    deterministic = onnx.defs.OpSchema.NodeDeterminism.Deterministic
+    return bool(schema.node_determinism == deterministic)  # type: ignore[attr-defined]
 
 
 def is_deterministic(node: ir.Node, model: ir.Model) -> bool:

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             _list()
         elif options.command == "fetch":
-            _fetch(list(MODULES) if options.all else options.names)
+            return max([_fetch(name) for name in (MODULES if options.all else options.names)])
         elif options.command == "path":
             print(folder_of(entry(options.name)))
         else:
@@ -36,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name, task and source of every entry")
     fetch = commands.add_parser("fetch", help="build the folders of entries, unless they are there")
     what = fetch.add_mutually_exclusive_group(required=True)
-    # A tuple as the default: argparse checks a list default of a positional against the choices.
     what.add_argument("names", nargs="*", metavar="NAME", default=[], type=_known)
     what.add_argument("--all", action="store_true", help="every entry")
     path = commands.add_parser("path", help="print the folder of an entry")
@@ -59,16 +58,21 @@ def _list() -> None:
         print(f"{name:20} {'built' if is_built(found) else '-':6} {found.task:32} {found.source}")
 
 
-def _fetch(names: list[str]) -> None:
-    for name in names:
-        found, start = entry(name), time.perf_counter()
-        if is_built(found):
-            print(f"{name}: in place at {folder_of(found)}")
-            continue
-        print(f"{name}: fetching {found.source}", flush=True)
+def _fetch(name: str) -> int:
+    """Build one entry; a failure is printed and does not keep the next ones from being built."""
+    found, start = entry(name), time.perf_counter()
+    if is_built(found):
+        print(f"{name}: in place at {folder_of(found)}")
+        return 0
+    print(f"{name}: fetching {found.source}", flush=True)
+    try:
         folder = build(found)
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-        print(f"{name}: {size:.1f} MB at {folder} ({time.perf_counter() - start:.1f} s)")
+    except FetchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    print(f"{name}: {size:.1f} MB at {folder} ({time.perf_counter() - start:.1f} s)")
+    return 0
 
 
 def _score(name: str, model: Path | None) -> None:

@@ -1,12 +1,12 @@
 """Basic Pitch, a note transcriber with a constant-Q transform in its graph, on synthetic chords.
 
 Source: ``basic-pitch==0.4.0`` (Apache-2.0), the model as shipped. Input ``serving_default_input_2:0: float32
-[1, 43844, 1]``, 1.99 s at 22050 Hz in -1 .. 1. Outputs, in graph order: onsets ``[1, 172, 88]``, notes ``[1, 172, 88]``,
-contours ``[1, 172, 264]``; probabilities for frames of 11.6 ms and piano keys.
+[1, 43844, 1]``, 1.99 s at 22050 Hz in -1 .. 1. Outputs, in graph order: onsets ``[1, 172, 88]``, notes
+``[1, 172, 88]``, contours ``[1, 172, 264]``; probabilities for frames of 11.6 ms and piano keys.
 
-Data: 16 calibration and 40 evaluation chords of ``chords``. Labels: ``int64 [40, 1, 172, 88]``, 1 at the frame where a
-note starts, -1 beside it. Metric: ``roc-auc`` of the onsets. Details: F1 of the sounding notes at 0.3, whose truth
-is in ``notes.npz``.
+Data: 16 calibration and 40 evaluation chords of ``chords``. Labels: ``int64 [40, 1, 172, 88]``, 1 at the frame
+where a note starts, -1 beside it. Metric: ``roc-auc`` of the onsets. Details: F1 of the sounding notes at 0.3,
+whose truth is in ``notes.npz``.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def build(folder: Path) -> None:
     calibration = np.stack([tone(g)[0] for _ in range(CALIBRATION)])
     write_npz(folder / "calibration.npz", {"frames": calibration})
     items = [tone(g) for _ in range(EVALUATION)]
-    arrays = {"frames": np.stack([frame for frame, _ in items]), "labels": np.stack([bins(f) for _, f in items])}
-    write_npz(folder / "evaluation.npz", arrays)
+    frames, labels = np.stack([frame for frame, _ in items]), np.stack([bins(pitch) for _, pitch in items])
+    write_npz(folder / "evaluation.npz", {"frames": frames, "labels": labels})
     write_recipe(folder, {"frames": (1, FRAME)}, "accuracy", CALIBRATION)
 
 

@@ -14,6 +14,7 @@ MODULES = {
     "minilm": "minilm",
     "silero-vad": "silero_vad",
     "silero-vad-if": "silero_vad",
+    "magika": "magika",
     "basic-pitch": "basic_pitch",
     "crepe-tiny": "crepe",
     "mnist-small": "mnist.entries",

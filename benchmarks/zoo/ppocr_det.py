@@ -33,7 +33,7 @@ MEMBER = "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
 DIGEST = "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9"
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-SHRINK = 0.55  # fitted: 0.5 and 0.6 give 0.03 and 0.01 less IoU
+SHRINK = 0.55  # fitted: 0.5 gives 0.016 less IoU, 0.6 the same
 CALIBRATION, EVALUATION, SEED = 12, 24, 7
 
 

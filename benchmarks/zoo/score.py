@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tamis.compiler.metrics import get_metric
 
 from benchmarks.zoo.entry import ZooEntry
 from benchmarks.zoo.onnx_session import session
+from tamis.compiler.metrics import get_metric
 
 
 def score(entry: ZooEntry, folder: Path, model: Path) -> dict[str, float]:

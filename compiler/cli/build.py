@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from tamis.compiler.bundle import Bundle
     from tamis.compiler.recipe_file import LoadedRecipe
 
-Source = Annotated[Path, typer.Argument(help="A recipe (.yaml or the name of a shipped one), or an ONNX model (with -r).")]
+Source = Annotated[
+    Path, typer.Argument(help="A recipe (.yaml or the name of a shipped one), or an ONNX model (with -r).")
+]
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", "-r", help="Recipe for the model: a path or the name of a shipped one.")
 ]
@@ -135,7 +137,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     return {
         "bundle": bundle.path,
         "size": f"{size / 1e6:.2f} MB",
-        "latency": latency and f"{latency['median_ms']:.3f} ms",
+        "latency": latency and f"{latency['p50_ms']:.3f} ms",
         "speedup": ratio and f"{ratio['speedup']:.3f}x ({ratio['low']:.3f} to {ratio['high']:.3f}), {ratio['verdict']}",
         accuracy.metric if accuracy else "accuracy": accuracy and f"{accuracy.before:.4f} -> {accuracy.after:.4f}",
         "sqnr": f"{made.sqnr_db:.1f} dB" if made.sqnr_db is not None else None,

@@ -73,7 +73,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare the outputs of two models or bundles; print the tolerance that would have been needed."""
-    from tamis.compiler.verify import compare_outputs
+    from tamis.compiler.compare_outputs import compare_outputs
 
     first, second, feeds = _open_pair(a, b, inputs, shape)
     found = compare_outputs(first.runner(feeds), second.runner(feeds))
@@ -111,10 +111,11 @@ def bisect(
     as_json: Json = False,
 ) -> None:
     """Find the first node of B whose result differs from the value of the same name in A."""
-    from tamis.compiler.bisect import bisect_models
+    from tamis.compiler.bisect import first_divergence
+    from tamis.compiler.runnable import load_unoptimized
 
     first, second, feeds = _open_pair(a, b, inputs, shape, optimize=False)
-    found = bisect_models(first.model, second.model, feeds, tolerance=tolerance)
+    found = first_divergence(first.model, second.model, feeds, load_unoptimized, tolerance=tolerance)
     if as_json:
         emit_json({"a": str(a), "b": str(b), "divergence": found and found.to_dict()})
     elif found is None:

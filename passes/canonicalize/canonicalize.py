@@ -26,6 +26,7 @@ from tamis.passes.canonicalize.duplicate_initializers import merge_duplicate_ini
 from tamis.passes.canonicalize.duplicate_nodes import merge_duplicate_nodes
 from tamis.passes.canonicalize.fold_constants import fold_constants
 from tamis.passes.canonicalize.foldable import find_foldable
+from tamis.passes.canonicalize.garbage import collector_paused
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
 from tamis.passes.canonicalize.lift_constants import lift_constants
 from tamis.passes.canonicalize.no_ops import remove_no_ops
@@ -85,6 +86,10 @@ class Canonicalize(GraphPass[Options]):
                 )
 
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
+        with collector_paused():
+            return self._call(model, context)
+
+    def _call(self, model: ir.Model, context: PassContext) -> PassResult:
         counts: Counter[str] = Counter()
         counts["negative sizes forgotten"] = forget_negative_sizes(model)
         if context.inputs is not None:

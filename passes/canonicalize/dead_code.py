@@ -55,7 +55,7 @@ def remove_dead_initializers(model: ir.Model) -> int:
 def remove_dead_imports(model: ir.Model) -> int:
     """Remove functions that nothing calls, and opset imports that nothing needs; returns their number."""
     before = len(model.functions) + _imports(model)
-    RemoveUnusedFunctionsPass()(model)
+    RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     RemoveUnusedOpsetsPass()(model)
     return before - len(model.functions) - _imports(model)
 

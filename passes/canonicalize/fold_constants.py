@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from tamis.compiler.errors import PassError
 from tamis.passes.canonicalize.foldable import Foldable
-from tamis.passes.constants import constant_tensor
+from tamis.passes.constants import constant_tensor, constant_value, tensor_shape
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +53,7 @@ def _replace(node: ir.Node, graph: ir.Graph, known: dict[str, ir.TensorProtocol]
             value = ir.Value(name=output.name, const_value=tensor)
         else:
             continue
-        value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape)
+        value.type, value.shape = ir.TensorType(tensor.dtype), tensor_shape(tensor)
         output.replace_all_uses_with(value, replace_graph_outputs=True)
         value.name, output.name = output.name, None
         if value.const_value is not None:
@@ -110,7 +110,8 @@ def _evaluate(nodes: list[ir.Node], found: Foldable, model: ir.Model) -> dict[st
 def _part(nodes: list[ir.Node], found: Foldable, model: ir.Model) -> onnx.ModelProto:
     """A model of ``nodes`` alone: sources become inputs, constants initializers, each result an output."""
     values: dict[ir.Value, ir.Value] = {}
-    inputs, initializers, outputs, copies = [], [], [], []
+    inputs, initializers, outputs = list[ir.Value](), list[ir.Value](), list[ir.Value]()
+    copies: list[ir.Node] = []
     for node in nodes:
         for value in node.inputs:
             if value is None or value in values:
@@ -136,4 +137,4 @@ def _inline(value: ir.Value) -> ir.Value:
     assert tensor is not None
     if isinstance(tensor, ir.ExternalTensor):
         tensor = ir.Tensor(tensor.numpy(), tensor.dtype)
-    return ir.Value(name=value.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    return constant_value(value.name or "", tensor)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from tamis.compiler.errors import PassError
-from tamis.passes.constants import constant_tensor
+from tamis.passes.constants import constant_tensor, tensor_shape
+from tamis.passes.operators import has_subgraph
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +24,7 @@ SMALL_BYTES = 1024
 
 
 def infer_shapes(model: ir.Model) -> int:
-    """Set type and shape of the values of the main graph.
+    """Set type and shape of what the nodes of all graphs give, function bodies apart.
 
     Returns:
         How many values got another type or shape.
@@ -37,16 +38,30 @@ def infer_shapes(model: ir.Model) -> int:
         inferred = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise PassError(
-            "shape inference failed", where="pass canonicalize", found=str(error), fix="check the model with onnx.checker"
+            "shape inference failed",
+            where="pass canonicalize",
+            found=str(error),
+            fix="check the model with onnx.checker",
         ) from error
     symbols = {str(d) for v in model.graph.inputs for d in v.shape or () if not isinstance(d, int)}
-    values = {value.name: value for node in model.graph for value in node.outputs}
     changed = 0
-    for part in (inferred.graph.value_info, inferred.graph.output):
-        for info in part:
-            value = values.get(info.name)
-            changed += value is not None and _update(value, info.type, symbols)
+    for graph, proto in _pairs(model.graph, inferred.graph):
+        values = {value.name: value for node in graph for value in node.outputs}
+        for part in (proto.value_info, proto.output):
+            for info in part:
+                value = values.get(info.name)
+                changed += value is not None and _update(value, info.type, symbols)
     return changed
+
+
+def _pairs(graph: ir.Graph, proto: onnx.GraphProto) -> Iterator[tuple[ir.Graph, onnx.GraphProto]]:
+    """``graph`` and the graphs inside it, each with the same graph after inference."""
+    yield graph, proto
+    for index, node in enumerate(graph):
+        if has_subgraph(node):
+            for attribute in proto.node[index].attribute:
+                if attribute.HasField("g"):
+                    yield from _pairs(node.attributes[attribute.name].as_graph(), attribute.g)
 
 
 def _update(value: ir.Value, inferred: Any, symbols: set[str]) -> bool:
@@ -83,7 +98,7 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
     proto.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in graph.opset_imports.items())
     proto.functions.extend(ir.serde.serialize_function(f) for f in model.functions.values())
     proto.graph.name = "g"
-    proto.graph.node.extend(ir.serde.serialize_node(node) for node in graph)
+    proto.graph.node.extend(_undeclared(ir.serde.serialize_node(node)) for node in graph)
     proto.graph.input.extend(ir.serde.serialize_value(value) for value in graph.inputs)
     proto.graph.value_info.extend(ir.serde.serialize_value(value) for value in _declared(model))
     proto.graph.output.extend(_typed(value) for value in graph.outputs)
@@ -94,8 +109,18 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
             proto.graph.initializer.append(ir.serde.serialize_tensor(small))
             proto.graph.initializer[-1].name = name
         elif tensor is not None:
-            proto.graph.input.append(_typed(value, tensor.shape))
+            proto.graph.input.append(_typed(value, tensor_shape(tensor)))
     return proto
+
+
+def _undeclared(node: onnx.NodeProto) -> onnx.NodeProto:
+    """``node`` without what its subgraphs declare about values inside them."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            attribute.g.ClearField("value_info")
+            for inner in attribute.g.node:
+                _undeclared(inner)
+    return node
 
 
 def _declared(model: ir.Model) -> Iterator[ir.Value]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from tamis.passes.constants import constant_value
+
 
 def lift_constants(model: ir.Model) -> int:
     """Lift every ``Constant`` of every graph; those that are a graph output, or sparse, stay nodes.
@@ -30,7 +32,7 @@ def _lift(graph: ir.Graph, node: ir.Node, tensor: ir.TensorProtocol) -> None:
     output = node.outputs[0]
     name = output.name
     assert name is not None
-    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    value = constant_value(name, tensor)
     value.metadata_props.update(output.metadata_props)
     output.replace_all_uses_with(value)
     graph.remove(node, safe=True)

@@ -60,6 +60,11 @@ def test_a_lone_pair_of_colons_is_not_shown() -> None:
     assert found.body == "```text\na -> b\n```"
 
 
+def test_a_section_may_start_on_the_line_of_its_name() -> None:
+    found = parse(type("Cited", (), {"__doc__": "Sum.\n\nReferences: A paper,\nsection 2.\n"}))
+    assert found.sections == {"References": "A paper,\nsection 2."}
+
+
 def test_one_line_and_none() -> None:
     assert (parse(bare).summary, parse(bare).body, parse(bare).sections) == ("Only this.", "", {})
     assert parse(nothing).summary == ""

@@ -1,0 +1,324 @@
+"""Timing: is B faster than A on this machine, by how much, and how sure is that?
+
+The one module that times models: the latency guard, ``tamis bench``, tuning and the benchmarks use it.
+
+*Design.* A and B are timed in pairs whose order alternates (AB BA AB BA ...), so that whatever slows
+the machine down for a while slows both. A pair gives one ratio ``time_a / time_b``; a ratio is taken
+per pair, not per run, so a slow drift of the clock speed cancels. In a pair the second callable finds
+the caches filled by the first, hence ratios of the two orders differ a little: the estimate is the
+geometric mean of the median ratio of AB pairs and that of BA pairs, where order and linear drift cancel.
+
+*Interval.* Percentile bootstrap, pairs resampled within each order, fixed seed. The number of pairs
+depends on time alone, never on what was seen so far: looking at the interval after every pair and
+stopping at the first clear verdict would call far more than 5 % of equal pairs different.
+
+*References.* Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile
+interval). Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013 (ratios with intervals,
+no verdict when the interval holds 1).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Literal
+
+import numpy as np
+
+Call = Callable[[], object]
+Verdict = Literal["faster", "slower", "undecided"]
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+CONFIDENCE = 0.95
+RESAMPLES = 4000
+MAX_PAIRS = 500
+"""Beyond that many pairs, samples get longer instead: more pairs sharpen little and fill the records."""
+FEWEST_PAIRS = 10
+OVERTIME = 4.0
+"""Slow calls: how many times the given seconds may pass before fewer than ``min_pairs`` pairs are accepted."""
+SAMPLE_NS = 2_000_000
+"""Calls shorter than that are repeated inside a sample."""
+WARM_UP_CALLS = (3, 20)
+STEADY = 1.1
+MAX_SAMPLES = 1000
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from, in nanoseconds; tests put a simulated machine here.
+
+    Args:
+        wall: Elapsed time.
+        cpu: CPU time of all threads of this process.
+        cpu_resolution: Smallest difference that ``cpu`` can show.
+    """
+
+    wall: Callable[[], int] = time.perf_counter_ns
+    cpu: Callable[[], int] = time.process_time_ns
+    cpu_resolution: int = max(1, round(time.get_clock_info("process_time").resolution * 1e9))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A, measured in interleaved pairs.
+
+    Args:
+        speedup: How many times faster B is (wall time of A over that of B); above 1, B is faster.
+        low, high: 95 % interval of ``speedup``.
+        cpu_speedup: The same ratio of CPU time, all threads together.
+        cpu_low, cpu_high: 95 % interval of ``cpu_speedup``.
+        noise: Spread of A against itself: robust standard deviation of the ratio of neighbouring samples of A,
+            divided by the square root of 2. 0.02 means that single samples scatter by 2 %.
+        verdict: ``faster`` or ``slower`` if the interval says so, else ``undecided``.
+        samples_a, samples_b: Wall time per call, nanoseconds; entry i of both is pair i; even pairs ran A first.
+        cpu_a, cpu_b: CPU time per call, nanoseconds.
+        calls_a, calls_b: Calls in one sample.
+    """
+
+    speedup: float
+    low: float
+    high: float
+    cpu_speedup: float
+    cpu_low: float
+    cpu_high: float
+    noise: float
+    verdict: Verdict
+    samples_a: tuple[float, ...]
+    samples_b: tuple[float, ...]
+    cpu_a: tuple[float, ...]
+    cpu_b: tuple[float, ...]
+    calls_a: int
+    calls_b: int
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.samples_a)
+
+    @property
+    def median_a_ms(self) -> float:
+        """Median wall time of a call of A, milliseconds."""
+        return float(np.median(self.samples_a)) / 1e6
+
+    @property
+    def median_b_ms(self) -> float:
+        """Median wall time of a call of B, milliseconds."""
+        return float(np.median(self.samples_b)) / 1e6
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as data, without the raw samples."""
+        names = ("speedup", "low", "high", "cpu_speedup", "cpu_low", "cpu_high", "noise")
+        return {
+            "verdict": self.verdict,
+            **{name: round(float(getattr(self, name)), 5) for name in names},
+            "pairs": self.pairs,
+            "median_a_ms": round(self.median_a_ms, 6),
+            "median_b_ms": round(self.median_b_ms, 6),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures and raw samples as data, for ``--json`` and ``measurements.json``."""
+        raw = ("samples_a", "samples_b", "cpu_a", "cpu_b")
+        return {
+            **self.summary(),
+            "calls_a": self.calls_a,
+            "calls_b": self.calls_b,
+            **{f"{name}_ns": [round(v, 1) for v in getattr(self, name)] for name in raw},
+        }
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one callable.
+
+    Args:
+        samples: Wall time of single calls, nanoseconds, in the order of the calls.
+    """
+
+    samples: tuple[int, ...]
+
+    @property
+    def median_ms(self) -> float:
+        """Median latency, milliseconds."""
+        return self.percentile_ms(50)
+
+    def percentile_ms(self, p: float) -> float:
+        """A latency that ``p`` percent of the samples met, milliseconds; always one that was measured."""
+        return float(np.percentile(self.samples, p, method="higher")) / 1e6
+
+    def to_dict(self) -> dict[str, Any]:
+        """Percentiles and raw samples as data."""
+        points = {f"p{p}_ms": round(self.percentile_ms(p), 6) for p in (50, 90, 95, 99)}
+        return {"min_ms": min(self.samples) / 1e6, **points, "samples_ns": list(self.samples)}
+
+
+def compare(
+    a: Call,
+    b: Call,
+    *,
+    min_pairs: int = 20,
+    seconds: float = 2.0,
+    min_gain: float = 0.0,
+    seed: int = 0,
+    clock: Clock | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Comparison:
+    """Time ``b`` against ``a``.
+
+    Calls under 2 ms are repeated inside a sample, so that a sample takes at least 2 ms. Garbage
+    collection is off meanwhile.
+
+    Args:
+        a: The reference.
+        b: The candidate.
+        min_pairs: Go on beyond ``seconds`` for so many pairs. Calls so slow that this would take more than
+            four times ``seconds`` get fewer, but never less than 10.
+        seconds: How long to measure for, after warming up.
+        min_gain: Differences below this fraction give no verdict, however sure they are.
+        seed: Of the bootstrap.
+        clock: Time source.
+        progress: Gets (fraction done, ratio of the last pair) between pairs.
+    """
+    clock = clock or Clock()
+    with _no_garbage_collection():
+        length = max(SAMPLE_NS, seconds * 1e9 / (2 * MAX_PAIRS))
+        calls = [_calls_per_sample(_warm_up(call, seconds, clock), length) for call in (a, b)]
+        wall, cpu = _pairs((a, b), calls, min_pairs, seconds, clock, progress)
+    speedup, low, high = _ratio(wall, seed)
+    cpu_ratio = _ratio(np.maximum(cpu, clock.cpu_resolution / np.asarray(calls)), seed)
+    return Comparison(
+        speedup,
+        low,
+        high,
+        *cpu_ratio,
+        noise=_noise(wall[:, 0]),
+        verdict=_verdict(low, high, min_gain),
+        samples_a=tuple(wall[:, 0].tolist()),
+        samples_b=tuple(wall[:, 1].tolist()),
+        cpu_a=tuple(cpu[:, 0].tolist()),
+        cpu_b=tuple(cpu[:, 1].tolist()),
+        calls_a=calls[0],
+        calls_b=calls[1],
+    )
+
+
+def time_one(call: Call, *, min_samples: int = 20, seconds: float = 1.0, clock: Clock | None = None) -> Timing:
+    """Latency of single calls, for percentiles; use ``compare`` to tell which of two is faster.
+
+    Args:
+        call: What to time.
+        min_samples: Go on beyond ``seconds`` for so many samples.
+        seconds: How long to measure for, after warming up. Of very short calls only every k-th is recorded,
+            so that at most about 1000 samples spread over the whole time.
+        clock: Time source.
+    """
+    clock = clock or Clock()
+    samples: list[int] = []
+    with _no_garbage_collection():
+        typical = _warm_up(call, seconds, clock)
+        unrecorded = int(seconds * 1e9 / (MAX_SAMPLES * typical))
+        end = clock.wall() + seconds * 1e9
+        while clock.wall() < end or len(samples) < min_samples:
+            for _ in repeat(None, unrecorded):
+                call()
+            started = clock.wall()
+            call()
+            samples.append(clock.wall() - started)
+    return Timing(tuple(samples))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _warm_up(call: Call, seconds: float, clock: Clock) -> float:
+    """Call until the last call is as fast as the fastest, within 10 %; returns the fastest, nanoseconds."""
+    fewest, most = WARM_UP_CALLS
+    end = clock.wall() + seconds * 1e9 / 4
+    fastest = float("inf")
+    for i in range(most):
+        started = clock.wall()
+        call()
+        stopped = clock.wall()
+        last = max(1, stopped - started)
+        steady = last <= STEADY * fastest or stopped > end
+        fastest = min(fastest, last)
+        if i + 1 >= fewest and steady:
+            break
+    return fastest
+
+
+def _calls_per_sample(typical_ns: float, sample_ns: float) -> int:
+    return math.ceil(sample_ns / max(typical_ns, 50.0))
+
+
+def _pairs(
+    both: tuple[Call, Call],
+    calls: list[int],
+    min_pairs: int,
+    seconds: float,
+    clock: Clock,
+    progress: Callable[[float, str], None] | None,
+) -> tuple[Array, Array]:
+    """Wall and CPU time per call, nanoseconds: two arrays (pairs, 2); the number of pairs is even."""
+    wall: list[list[float]] = []
+    cpu: list[list[float]] = []
+    begun = clock.wall()
+    while True:
+        for order in ((0, 1), (1, 0)):
+            wall.append([0.0, 0.0])
+            cpu.append([0.0, 0.0])
+            for side in order:
+                wall[-1][side], cpu[-1][side] = _sample(both[side], calls[side], clock)
+        spent = (clock.wall() - begun) / 1e9 / seconds
+        if progress is not None:
+            fraction = max(min(spent, len(wall) / min_pairs), spent / OVERTIME)
+            progress(min(1.0, fraction), f"{wall[-1][0] / wall[-1][1]:.2f}x")
+        if (spent >= 1 and len(wall) >= min_pairs) or (spent >= OVERTIME and len(wall) >= FEWEST_PAIRS):
+            return np.asarray(wall), np.asarray(cpu)
+
+
+def _sample(call: Call, count: int, clock: Clock) -> tuple[float, float]:
+    cpu, wall = clock.cpu(), clock.wall()
+    for _ in repeat(None, count):
+        call()
+    stopped = clock.wall()
+    return (stopped - wall) / count, (clock.cpu() - cpu) / count
+
+
+def _ratio(times: Array, seed: int) -> tuple[float, float, float]:
+    """Ratio of column 0 over column 1 of ``times`` (pairs, 2), with its interval."""
+    logs = np.log(times[:, 0] / times[:, 1])
+    random = np.random.default_rng(seed)
+    centre, drawn = 0.0, np.zeros(RESAMPLES)
+    for order in (logs[0::2], logs[1::2]):
+        centre += float(np.median(order)) / 2
+        drawn += np.median(order[random.integers(0, len(order), (RESAMPLES, len(order)))], axis=1) / 2
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(drawn, (tail, 100 - tail))
+    return float(np.exp(centre)), float(np.exp(low)), float(np.exp(high))
+
+
+def _noise(samples: Array) -> float:
+    steps = np.diff(np.log(samples))
+    return float(MAD_TO_SIGMA * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2))
+
+
+def _verdict(low: float, high: float, min_gain: float) -> Verdict:
+    if low > 1 + min_gain:
+        return "faster"
+    return "slower" if high < 1 / (1 + min_gain) else "undecided"

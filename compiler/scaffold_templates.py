@@ -1,0 +1,306 @@
+"""Texts of the files that ``scaffold`` writes: small, working examples to be changed into what is wanted."""
+
+from __future__ import annotations
+
+PASS = '''"""Remove pairs of Neg that cancel each other. (An example: put your own rewrite in its place.)
+
+::
+
+    Neg(Neg(x))  ->  x
+
+*Refuses*: a pair whose result is a graph output, since its name must stay.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
+
+
+class Options(PassOptions):
+    """Options of ``${name}``."""
+
+
+class ${pascal}(GraphPass[Options]):
+    """Remove pairs of Neg that cancel each other.
+
+    *Match*: a Neg whose input is computed by another Neg of the same graph.
+
+    *Rewrite*: readers of the second Neg read the input of the first one.
+
+    *Preserves*: bits; negation flips the sign and nothing else.
+
+    *References*: ONNX operator specification, Neg.
+    """
+
+    name = "${name}"
+    stage = Stage.${stage}
+    contract = Contract.EXACT
+    options_type = Options
+
+    def call(self, model: ir.Model, context: PassContext) -> PassResult:
+        removed, skips = 0, []
+        for node in model.graph:
+            source = _twice_negated(node)
+            if source is None:
+                continue
+            result = node.outputs[0]
+            if result.is_graph_output():
+                skips.append(Skip("its result is a graph output", node.name or str(result.name)))
+                continue
+            result.replace_all_uses_with(source)
+            model.graph.remove(node, safe=True)
+            removed += 1
+        return PassResult(model, modified=removed > 0, counts={"pairs removed": removed}, skips=tuple(skips))
+
+
+def _twice_negated(node: ir.Node) -> ir.Value | None:
+    """``x`` if ``node`` computes Neg(Neg(x))."""
+    if not _is_neg(node) or node.inputs[0] is None:
+        return None
+    inner = node.inputs[0].producer()
+    return inner.inputs[0] if inner is not None and inner.graph is node.graph and _is_neg(inner) else None
+
+
+def _is_neg(node: ir.Node) -> bool:
+    return node.op_type == "Neg" and node.domain == ""
+'''
+
+PASS_TEST = '''"""``${name}``: what it matches, what it leaves alone, and that a second run finds nothing."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from tamis.passes.${family}.${snake} import ${pascal}
+
+
+def model(body: str) -> ir.Model:
+    return ir.from_onnx_text(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) {{ {body} }}
+    """)
+
+
+def operators(found: ir.Model) -> list[str]:
+    return [node.op_type for node in found.graph]
+
+
+def test_a_pair_goes() -> None:
+    given = model("a = Neg(x) b = Neg(a) y = Relu(b)")
+    result = ${pascal}()(given)
+    assert result.modified
+    assert result.counts == {"pairs removed": 1}
+    relu = given.graph[-1]
+    assert relu.op_type == "Relu"
+    assert relu.inputs[0] is given.graph.inputs[0]
+
+
+@pytest.mark.parametrize("body", ["a = Neg(x) y = Relu(a)", "a = Neg(x) b = Abs(a) c = Neg(b) y = Relu(c)"])
+def test_a_near_miss_stays(body: str) -> None:
+    given = model(body)
+    before = operators(given)
+    assert not ${pascal}()(given).modified
+    assert operators(given) == before
+
+
+def test_a_first_neg_with_other_readers_stays() -> None:
+    given = model("a = Neg(x) b = Neg(a) y = Add(a, b)")
+    assert ${pascal}()(given).modified
+    assert operators(given) == ["Neg", "Add"]
+
+
+def test_a_pair_at_a_graph_output_stays_and_is_reported() -> None:
+    given = model("a = Neg(x) y = Neg(a)")
+    result = ${pascal}()(given)
+    assert not result.modified
+    assert [skip.reason for skip in result.skips] == ["its result is a graph output"]
+
+
+def test_a_second_run_changes_nothing() -> None:
+    given = model("a = Neg(x) b = Neg(a) y = Relu(b)")
+    ${pascal}()(given)
+    assert not ${pascal}()(given).modified
+'''
+
+RUNTIME_PACKAGE = '''"""The runtime ``${name}``."""
+'''
+
+RUNTIME = '''"""Run models node by node with the reference evaluator of ONNX. (An example: put your own runtime in its place.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+from pydantic import JsonValue
+
+from tamis.compiler.errors import LoweringError, RuntimeFailureError
+from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.machine import find_machine
+from tamis.compiler.target import Artifact, Machine, Runtime, RuntimeOptions
+
+if TYPE_CHECKING:
+    from onnx.reference import ReferenceEvaluator
+
+FILE = "model.onnx"
+
+
+class Options(RuntimeOptions):
+    """Options of ``${name}``."""
+
+
+class EvaluatorRunner:
+    """A loaded model."""
+
+    def __init__(self, evaluator: ReferenceEvaluator) -> None:
+        self._evaluator = evaluator
+        self.input_names = tuple(str(name) for name in evaluator.input_names)
+        self.output_names = tuple(str(name) for name in evaluator.output_names)
+
+    def __call__(self, feeds: Feeds) -> dict[str, np.ndarray[Any, Any]]:
+        try:
+            outputs: Any = self._evaluator.run(None, dict(feeds))
+        except Exception as error:
+            raise RuntimeFailureError(
+                "the model cannot be run", where="runtime ${name}", found=f"{type(error).__name__}: {error}"
+            ) from error
+        return dict(zip(self.output_names, outputs, strict=True))
+
+
+class ${pascal}(Runtime[Options]):
+    """Run models node by node with the reference evaluator of ONNX."""
+
+    name = "${name}"
+    options_type = Options
+
+    def unavailable(self, machine: Machine) -> str | None:
+        here = find_machine("host").arch
+        return None if machine.arch == here else f"{machine.name} is {machine.arch}, this machine is {here}"
+
+    def fingerprint(self, machine: Machine) -> dict[str, str]:
+        import onnx
+
+        return {"machine": machine.name, "onnx": onnx.__version__}
+
+    def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
+        import onnx
+
+        def known(node: ir.Node) -> bool:
+            return node.op_identifier() in model.functions or onnx.defs.has(node.op_type, node.domain)
+
+        return [
+            f"{node.name}: {node.op_type} of domain {node.domain!r} is not a standard operator"
+            for node in model.graph.all_nodes()
+            if not known(node)
+        ]
+
+    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
+        ir.save(model, folder / FILE)
+        return Artifact(self.name, (FILE,), settings)
+
+    def load(self, folder: Path, artifact: Artifact) -> EvaluatorRunner:
+        return _load(str(folder / artifact.files[0]))
+
+    def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> EvaluatorRunner:
+        return _load(ir.to_proto(model))
+
+
+def _load(model: Any) -> EvaluatorRunner:
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        return EvaluatorRunner(ReferenceEvaluator(model))
+    except Exception as error:
+        raise LoweringError(
+            "the model cannot be loaded", where="runtime ${name}", found=f"{type(error).__name__}: {error}"
+        ) from error
+'''
+
+RUNTIME_TEST = '''"""The runtime ``${name}``: what it lowers, it loads and runs; what it cannot run, it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from tamis.compiler.errors import LoweringError, RuntimeFailureError
+from tamis.compiler.machine import find_machine
+from tamis.targets.${snake}.runtime import ${pascal}
+
+X = np.array([-1.0, 2.0], np.float32)
+
+
+@pytest.fixture
+def model() -> ir.Model:
+    """y = Relu(x)."""
+    return ir.from_onnx_text("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { y = Relu(x) }
+    """)
+
+
+def test_a_lowered_model_runs(model: ir.Model, tmp_path: Path) -> None:
+    runtime = ${pascal}()
+    runner = runtime.load(tmp_path, runtime.lower(model, tmp_path, {}))
+    assert (runner.input_names, runner.output_names) == (("x",), ("y",))
+    assert runner({"x": X})["y"].tolist() == [0.0, 2.0]
+
+
+def test_lowering_is_deterministic(model: ir.Model, tmp_path: Path) -> None:
+    runtime = ${pascal}()
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        artifact = runtime.lower(model, tmp_path / name, {})
+        files.append([(tmp_path / name / file).read_bytes() for file in artifact.files])
+    assert files[0] == files[1]
+
+
+def test_a_model_runs_from_memory(model: ir.Model) -> None:
+    assert ${pascal}().load_model(model, optimize=False)({"x": X})["y"].tolist() == [0.0, 2.0]
+
+
+def test_wrong_inputs_are_an_error_of_ours(model: ir.Model) -> None:
+    with pytest.raises(RuntimeFailureError):
+        ${pascal}().load_model(model)({"wrong": X})
+
+
+def test_a_damaged_file_is_an_error_of_ours(model: ir.Model, tmp_path: Path) -> None:
+    runtime = ${pascal}()
+    artifact = runtime.lower(model, tmp_path, {})
+    (tmp_path / artifact.files[0]).write_bytes(b"damaged")
+    with pytest.raises(LoweringError):
+        runtime.load(tmp_path, artifact)
+
+
+def test_operators_of_other_domains_are_named(model: ir.Model) -> None:
+    host = find_machine("host")
+    assert ${pascal}().unsupported(model, host) == []
+    model.graph[0].domain = "com.example"
+    model.graph[0].name = "odd"
+    assert ["odd" in line for line in ${pascal}().unsupported(model, host)] == [True]
+
+
+def test_this_machine_is_available_and_fingerprinted() -> None:
+    host = find_machine("host")
+    assert ${pascal}().unavailable(host) is None
+    assert ${pascal}().fingerprint(host)["machine"] == host.name
+'''
+
+RECIPE = """# yaml-language-server: $schema=recipe.schema.json
+#
+# Folds and cleans a model and changes nothing else. (An example: say here what yours is for and when to choose
+# it, and list its steps below.)
+version: 1
+passes:
+  - canonicalize
+"""
