@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tamis
-from benchmarks.zoo.entries import ENTRIES
+from benchmarks.zoo.entries import MODULES, entry
 from benchmarks.zoo.folder import build
 from tamis.compiler.cli.output import table
 
@@ -16,21 +16,21 @@ def main() -> None:
     """Print the table; exit with status 1 if a model does not compile or verify."""
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as name:
-        for entry in ENTRIES:
-            folder = build(entry)
-            out = Path(name) / entry.name
+        for model in MODULES:
+            folder = build(entry(model))
+            out = Path(name) / model
             try:
                 bundle = tamis.compile(recipe=folder / "recipe.yaml", out=out)
                 replays = tamis.verify(out).replays
             except tamis.TamisError as error:
-                rows.append((entry.name, "failed", str(error)))
+                rows.append((model, "failed", str(error)))
                 failed = True
                 continue
             made, ratio = bundle.report, bundle.measurements["speedup"]
             accuracy = made.accuracy
             rows.append(
                 (
-                    entry.name,
+                    model,
                     f"{made.steps[0].nodes_before} -> {made.steps[-1].nodes_after}",
                     f"{ratio['speedup']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}) {ratio['verdict']}",
                     f"{made.drift:.1e}" if made.drift is not None else "",

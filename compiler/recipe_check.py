@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
+from tamis.compiler.machine import find_machine
 from tamis.compiler.recipe import InputSection, Recipe, Step, TargetSection
 from tamis.compiler.recipe_problem import unknown_key, validated
 from tamis.compiler.recipe_tree import Tree, describe
@@ -172,11 +173,8 @@ def _filled_target(target: TargetSection, tree: Tree) -> TargetSection:
     if target.passes is not None:
         changes["passes"] = _filled_steps(target.passes, tree.mapping["passes"], f"{path}.passes")
     given = tree.mapping.get("options", Tree({}, tree.where, tree.where))
-    if target.runtime is not None:
-        changes["options"] = _filled(registry.runtime_class(target.runtime).options_type, given, f"{path}.options")
-    elif given.mapping:
-        fix = f"add 'runtime' to the target: {' or '.join(registry.table('targets'))}"
-        raise RecipeError("these options belong to no runtime", where=given.where, fix=fix)
+    runtime = target.runtime or find_machine(target.machine).runtimes[0]
+    changes["options"] = _filled(registry.runtime_class(runtime).options_type, given, f"{path}.options")
     return target.model_copy(update=changes)
 
 

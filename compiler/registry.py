@@ -41,6 +41,9 @@ TABLE: dict[str, dict[str, str]] = {
         "mean-squared-error": "tamis.compiler.metrics.regression:MeanSquaredError",
     },
     "datasets": {},
+    "detectors": {
+        "host": "tamis.targets.hardware.host:detect",
+    },
 }
 
 DETECTOR = "tamis.targets.hardware.host:detect"
@@ -49,7 +52,7 @@ DETECTOR = "tamis.targets.hardware.host:detect"
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""
 
-KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set"}
+KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set", "detectors": "machine"}
 
 
 @cache

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
-from tamis.compiler import scaffold_templates as templates
 from tamis.compiler.errors import UsageError
 from tamis.compiler.graph_pass import Stage
 from tamis.compiler.registry import nearest
 from tamis.compiler.staging import staged_file
+from tamis.compiler.templates.new_pass import PASS, PASS_TEST
+from tamis.compiler.templates.new_recipe import RECIPE
+from tamis.compiler.templates.new_runtime import RUNTIME, RUNTIME_PACKAGE, RUNTIME_TEST
 
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 REGISTRY = Path("compiler") / "registry.py"
@@ -52,8 +54,8 @@ def new_pass(name: str, family: str, root: Path) -> list[Path]:
     return _write(
         checkout,
         {
-            Path("passes") / family / f"{snake}.py": Template(templates.PASS).substitute(words),
-            Path("tests") / "passes" / family / f"test_{snake}.py": Template(templates.PASS_TEST).substitute(words),
+            Path("passes") / family / f"{snake}.py": Template(PASS).substitute(words),
+            Path("tests") / "passes" / family / f"test_{snake}.py": Template(PASS_TEST).substitute(words),
         },
         registered=("passes", name, f"tamis.passes.{family}.{snake}:{pascal}"),
     )
@@ -76,16 +78,16 @@ def new_runtime(name: str, root: Path) -> list[Path]:
     return _write(
         checkout,
         {
-            folder / "runtime.py": Template(templates.RUNTIME).substitute(words),
-            folder / "__init__.py": Template(templates.RUNTIME_PACKAGE).substitute(words),
-            Path("tests") / folder / "test_runtime.py": Template(templates.RUNTIME_TEST).substitute(words),
+            folder / "runtime.py": Template(RUNTIME).substitute(words),
+            folder / "__init__.py": Template(RUNTIME_PACKAGE).substitute(words),
+            Path("tests") / folder / "test_runtime.py": Template(RUNTIME_TEST).substitute(words),
         },
         registered=("targets", name, f"tamis.targets.{snake}.runtime:{pascal}"),
     )
 
 
 def new_recipe(name: str, root: Path) -> list[Path]:
-    """Write a shipped recipe; the tests of all shipped recipes apply to it.
+    """Write a shipped recipe.
 
     Returns:
         The path written.
@@ -96,7 +98,7 @@ def new_recipe(name: str, root: Path) -> list[Path]:
     """
     checkout = _checkout(root)
     _name(name)
-    return _write(checkout, {Path("recipes") / f"{name}.yaml": templates.RECIPE})
+    return _write(checkout, {Path("recipes") / f"{name}.yaml": RECIPE})
 
 
 def _checkout(root: Path) -> Path:

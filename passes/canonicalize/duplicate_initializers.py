@@ -25,19 +25,28 @@ def merge_duplicate_initializers(model: ir.Model) -> int:
 
 
 def _merge_in(graph: ir.Graph) -> int:
-    groups: dict[tuple[Any, ...], list[ir.Value]] = {}
-    merged = 0
-    for value in tuple(graph.initializers.values()):
+    alike: dict[tuple[Any, ...], list[ir.Value]] = {}
+    for value in graph.initializers.values():
         tensor = value.const_value
-        if tensor is None or value.is_graph_input() or value.is_graph_output():
-            continue
-        candidates = groups.setdefault((tensor.dtype, tuple(tensor.shape), _head(tensor)), [])
-        earlier = next((c for c in candidates if c.const_value is not None and _equal(c.const_value, tensor)), None)
+        if tensor is not None and not value.is_graph_input() and not value.is_graph_output():
+            alike.setdefault((tensor.dtype, tensor.shape.numpy()), []).append(value)
+    return sum(_merge_alike(graph, values) for values in alike.values() if len(values) > 1)
+
+
+def _merge_alike(graph: ir.Graph, values: list[ir.Value]) -> int:
+    """Merge among initializers of one type and shape."""
+    groups: dict[Any, list[tuple[ir.Value, ir.TensorProtocol]]] = {}
+    merged = 0
+    for value in values:
+        tensor = value.const_value
+        assert tensor is not None and value.name is not None
+        candidates = groups.setdefault(_head(tensor), [])
+        earlier = next((kept for kept, other in candidates if _equal(other, tensor)), None)
         if earlier is None:
-            candidates.append(value)
+            candidates.append((value, tensor))
             continue
         value.replace_all_uses_with(earlier)
-        graph.initializers.pop(value.name or "")
+        graph.initializers.pop(value.name)
         merged += 1
     return merged
 

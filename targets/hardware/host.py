@@ -1,123 +1,141 @@
-"""Describe the machine that this process runs on.
+"""The machine at hand as a ``Machine``: detected, never assumed.
 
-Microarchitecture and instruction sets come from archspec, caches from the operating system. The limits
-of a container (CPU affinity, cgroup v2 quota) count, since they are what this process can use.
+What follows from an instruction set is in small tables, the first row whose feature is present counts.
+8-bit units after MLAS, the kernels of ONNX Runtime: without VNNI its unsigned-by-signed product adds pairs
+in 16 bits and clips them (``vpmaddubsw``); with VNNI, and on ARM, sums are exact. Channel multiples are
+the block of its NCHWc layout: 16 with AVX-512 and on 64-bit ARM, 8 on other x86.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import platform
-from functools import cache
-from pathlib import Path
+import re
+import sys
+from typing import Any, TypeVar
 
-from tamis.compiler.target import Caches, Int8Units, Llvm, Machine
+from tamis.compiler.target import Int8Units, Llvm, Machine
+from tamis.targets.hardware.cpu_limits import usable_cpus, usable_threads
+from tamis.targets.hardware.cpu_topology import caches, cores
 
-FEATURES = (
-    "amx_int8", "amx_tile", "asimd", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512f",
-    "avx_vnni", "bf16", "f16c", "fma", "fphp", "i8mm", "neon", "sse4_1", "sve",
-)  # fmt: skip
-"""The features that kernels of the supported runtimes ask for; the others are left out."""
+T = TypeVar("T")
 
-VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
-SIMD_BITS = (("avx512f", 512), ("avx2", 256), ("avx", 256), ("asimd", 128), ("neon", 128), ("sse4_1", 128))
-ARCH = {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64", "aarch64": "aarch64"}
-UNKNOWN_CACHE = 0
+ARCHITECTURES = {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64", "aarch64": "aarch64"}
+
+FEATURES = {
+    "ssse3": "ssse3",
+    "sse4_1": "sse4.1",
+    "sse4_2": "sse4.2",
+    "avx": "avx",
+    "f16c": "f16c",
+    "fma": "fma",
+    "avx2": "avx2",
+    "avx_vnni": "avxvnni",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "avx512_vnni": "avx512vnni",
+    "avx512_bf16": "avx512bf16",
+    "avx512_fp16": "avx512fp16",
+    "amx_tile": "amx-tile",
+    "amx_int8": "amx-int8",
+    "amx_bf16": "amx-bf16",
+    "asimd": "neon",
+    "asimdhp": "fullfp16",
+    "asimddp": "dotprod",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "sve",
+    "sve2": "sve2",
+}
+"""Features that matter to kernels, named as Linux and archspec name them -> LLVM's name."""
+
+INT8 = (
+    ("avx512_vnni", Int8Units(pair="u8s8", saturates=False)),
+    ("avx_vnni", Int8Units(pair="u8s8", saturates=False)),
+    ("ssse3", Int8Units(pair="u8s8", saturates=True)),
+    ("asimd", Int8Units(pair="s8s8", saturates=False)),
+    ("", Int8Units(pair="s8s8", saturates=False)),
+)
+SIMD_BITS = (("avx512f", 512), ("avx", 256), ("ssse3", 128), ("asimd", 128), ("", 64))
+CHANNEL_MULTIPLE = (("avx512f", 16), ("asimd", 16), ("", 8))
+FAST_DTYPES = (
+    ("", "float32"),
+    ("", "float64"),
+    ("ssse3", "int8"),
+    ("asimd", "int8"),
+    ("avx512_fp16", "float16"),
+    ("asimdhp", "float16"),
+    ("avx512_bf16", "bfloat16"),
+    ("bf16", "bfloat16"),
+)
+"""Element type -> any feature that gives it native arithmetic; here all rows that apply count."""
+
+TRIPLES = {"linux": "{}-linux-gnu", "darwin": "{}-apple-darwin", "win32": "{}-pc-windows-msvc"}
 
 
-@cache
 def detect() -> Machine:
-    """The machine at hand under the name ``host``."""
-    import archspec.cpu
+    """Describe this machine, as far as this process may use it."""
+    from archspec.cpu import brand_string, host
+    from archspec.cpu.detect import detected_info
 
-    arch = ARCH.get(platform.machine().lower(), platform.machine().lower())
-    micro = archspec.cpu.host()
-    isa = set(FEATURES) & (set(micro.features) | _flags())
-    threads = usable_threads()
-    simd = next((bits for feature, bits in SIMD_BITS if feature in isa), 128)
-    arm = arch == "aarch64"
+    found = host()
+    features = set(detected_info().features) | set(found.features)
+    cpus, threads = usable_cpus(), usable_threads()
+    brand = " ".join((brand_string() or platform.processor() or "unknown CPU").split())
+    return machine_from(
+        features,
+        arch=host_arch(),
+        description=f"{brand} ({found.name}, {threads} thread{'s' if threads > 1 else ''})",
+        llvm_cpu=_llvm_cpu(found),
+        cpus=cpus,
+        threads=threads,
+    )
+
+
+def host_arch() -> str:
+    """Instruction set family of this process: x86-64, aarch64, or as the system calls it."""
+    name = platform.machine().lower()
+    return ARCHITECTURES.get(name, name)
+
+
+def machine_from(
+    features: set[str], *, arch: str, description: str, llvm_cpu: str, cpus: tuple[int, ...], threads: int
+) -> Machine:
+    """What follows from the facts."""
+    isa = tuple(sorted(features & FEATURES.keys()))
     return Machine(
         name="host",
-        description=f"{_model_name() or micro.name} ({micro.name}), {platform.system()}",
+        description=description,
         arch=arch,
-        isa=tuple(sorted(isa)),
-        cores=min(threads, _physical_cores() or threads),
+        isa=isa,
+        cores=min(cores(cpus), threads),
         threads=threads,
-        caches=_caches(),
-        simd_bits=simd,
-        channel_multiple=16 if simd == 512 else 8,
-        int8=Int8Units(pair="s8s8" if arm else "u8s8", saturates=not arm and not isa & VNNI),
-        fast_dtypes=("float32", "float64", "int8", *(("float16",) if "fphp" in isa else ())),
-        runtimes=("onnxruntime", "tvm"),
-        llvm=Llvm(triple=_triple(arch), cpu=_llvm_cpu(micro.name)),
+        caches=caches(cpus),
+        simd_bits=_first(SIMD_BITS, features),
+        channel_multiple=_first(CHANNEL_MULTIPLE, features),
+        int8=_first(INT8, features),
+        fast_dtypes=tuple(dict.fromkeys(t for feature, t in FAST_DTYPES if not feature or feature in features)),
+        runtimes=("onnxruntime",),
+        llvm=Llvm(
+            triple=TRIPLES.get(sys.platform, "{}-unknown").format("x86_64" if arch == "x86-64" else arch),
+            cpu=llvm_cpu,
+            features=tuple(sorted(f"+{FEATURES[f]}" for f in isa)),
+        ),
     )
 
 
-def usable_threads() -> int:
-    """Hardware threads that this process may use: the affinity mask, cut by the cgroup's CPU quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _read(Path("/sys/fs/cgroup/cpu.max")).split()
-    if len(quota) == 2 and quota[0] != "max":
-        count = min(count, max(1, math.ceil(int(quota[0]) / int(quota[1]))))
-    return count
+def _first(table: tuple[tuple[str, T], ...], features: set[str]) -> T:
+    return next(value for feature, value in table if not feature or feature in features)
 
 
-def _caches() -> Caches:
-    sizes = {"l1d": UNKNOWN_CACHE, "l2": UNKNOWN_CACHE, "l3": UNKNOWN_CACHE}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind = _read(index / "level").strip(), _read(index / "type").strip()
-        key = {"1": "l1d", "2": "l2", "3": "l3"}.get(level)
-        if key and kind != "Instruction":
-            sizes[key] = _bytes(_read(index / "size").strip())
-    return Caches(**sizes)
+def _llvm_cpu(microarchitecture: Any) -> str:
+    """LLVM's name of the CPU, as clang is told it; ``generic`` if archspec does not know one."""
+    from archspec.cpu import UnsupportedMicroarchitecture
 
-
-def _bytes(text: str) -> int:
-    unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:], 1)
-    digits = text.rstrip("KM")
-    return int(digits) * unit if digits.isdigit() else UNKNOWN_CACHE
-
-
-def _physical_cores() -> int:
-    pairs = {
-        (_read(p / "physical_package_id"), _read(p / "core_id"))
-        for p in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology")
-    }
-    return len(pairs)
-
-
-def _cpuinfo(key: str) -> str:
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
-
-
-def _model_name() -> str:
-    return _cpuinfo("model name")
-
-
-def _flags() -> set[str]:
-    return set((_cpuinfo("flags") or _cpuinfo("Features")).split())
-
-
-def _triple(arch: str) -> str:
-    cpu = {"x86-64": "x86_64"}.get(arch, arch)
-    return {"Darwin": f"{cpu}-apple-darwin", "Windows": f"{cpu}-pc-windows-msvc"}.get(
-        platform.system(), f"{cpu}-linux-gnu"
-    )
-
-
-def _llvm_cpu(name: str) -> str:
-    import archspec.cpu
-
-    flags = archspec.cpu.TARGETS[name].optimization_flags("clang", "16.0")
-    named = [f.partition("=")[2] for f in flags.split() if f.startswith(("-march=", "-mcpu="))]
-    return named[0] if named else "generic"
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        flags = microarchitecture.optimization_flags("clang", "19.1.0")
+    except UnsupportedMicroarchitecture:
+        return "generic"
+    match = re.search(r"-mcpu=(\S+)", flags) or re.search(r"-mtune=(\S+)", flags)
+    return match[1] if match else "generic"

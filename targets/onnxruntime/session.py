@@ -1,153 +1,154 @@
-"""A loaded ONNX Runtime session as a ``Runner``, with errors of ours."""
+"""A model opened by ONNX Runtime: checks what is fed, runs, and turns its exceptions into ours."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import numpy as np
-from pydantic import JsonValue
 
-from tamis.compiler.errors import DataError, LoweringError, RuntimeFailureError
+from tamis.compiler.errors import DataError, LoweringError, RuntimeFailureError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.registry import nearest
+from tamis.targets.onnxruntime.settings import Settings
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-NUMPY = {
-    "float": "float32",
-    "double": "float64",
-    "int64": "int64",
-    "int32": "int32",
-    "int16": "int16",
-    "int8": "int8",
-    "uint64": "uint64",
-    "uint32": "uint32",
-    "uint16": "uint16",
-    "uint8": "uint8",
-    "bool": "bool",
-    "float16": "float16",
-    "string": "object",
+PROVIDERS = ["CPUExecutionProvider"]
+HINT = "pip install onnxruntime"
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(float16)": np.dtype(np.float16),
+    **{f"tensor({u}int{n})": np.dtype(f"{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
+    "tensor(bool)": np.dtype(np.bool_),
 }
-"""Element type as ONNX Runtime writes it -> NumPy's name."""
+"""Element types that a numpy array can have; ``tensor(string)`` is handled by its kind."""
+STRING_KINDS = "UOS"
 
-LOG_ERRORS_ONLY = 3
-ALL_OFF = "none"
-CONFIG = {"allow_spinning": "session.intra_op.allow_spinning", "denormal_as_zero": "session.set_denormal_as_zero"}
-"""Our settings that are session configuration entries of ONNX Runtime."""
-
-
-def session_options(settings: Mapping[str, JsonValue]) -> onnxruntime.SessionOptions:
-    """ONNX Runtime's options for our settings (the fields of ``OnnxRuntimeOptions``)."""
-    import onnxruntime as ort
-
-    levels = {
-        ALL_OFF: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    }
-    options = ort.SessionOptions()
-    options.log_severity_level = LOG_ERRORS_ONLY
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = int(str(settings["threads"]))
-    options.graph_optimization_level = levels[str(settings["optimization"])]
-    for name, key in CONFIG.items():
-        options.add_session_config_entry(key, "1" if settings[name] else "0")
-    return options
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ (?:[^()]*\([^()]*\)(?: const)? )?")
+_LONGEST = 400
 
 
-class SessionRunner:
-    """Runs one session.
-
-    Args:
-        model: A path, or a serialized model.
-        options: Made by ``session_options``, possibly with external initializers added.
-        keep: Whatever must live as long as the session (arrays behind its initializers, temporary folders).
+@cache
+def import_onnxruntime() -> Any:
+    """The module ``onnxruntime``, told to print nothing.
 
     Raises:
-        LoweringError: ONNX Runtime refuses the model.
+        TargetUnavailableError: It is not installed, or cannot be loaded.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise TargetUnavailableError("onnxruntime cannot be imported", found=str(error), fix=HINT) from error
+    onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception of ONNX Runtime says, without its code and its place in the C++ sources."""
+    text = " ".join(_PLACE.sub("", _CODE.sub("", str(error).strip())).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+class OrtRunner:
+    """Call it with a dict of arrays, get a dict of arrays.
+
+    The session and its threads live as long as this object.
+
+    Args:
+        source: Path of a model file, or a serialized model.
+        settings: How to open it.
+        where: Names the model in errors.
+        options: Session options made from ``settings`` with additions; made here if not given.
+        keep: Objects that must live as long as the session, for example buffers of weights.
+
+    Raises:
+        LoweringError: ONNX Runtime refuses the model, or an input or output is not a tensor.
     """
 
-    def __init__(self, model: str | bytes, options: onnxruntime.SessionOptions, keep: object = None) -> None:
-        import onnxruntime as ort
-
+    def __init__(
+        self, source: str | bytes, settings: Settings, *, where: str, options: Any = None, keep: object = None
+    ) -> None:
+        ort = import_onnxruntime()
+        self.settings = settings
+        self._where = where
         self._keep = keep
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no class of their own
-            raise LoweringError(
-                "ONNX Runtime refuses the model", where=_place(model), found=first_line(error)
-            ) from error
-        inputs = self._session.get_inputs()
-        self._inputs = {i.name: (NUMPY.get(_element(i.type), ""), i.shape) for i in inputs}
-        self._optional = {i.name for i in self._session.get_overridable_initializers()}
-        self._outputs = [o.name for o in self._session.get_outputs()]
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs that must be fed, in graph order."""
-        return tuple(self._inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs, in graph order."""
-        return tuple(self._outputs)
+            self._session = ort.InferenceSession(
+                source, options or settings.session_options(ort), providers=list(PROVIDERS)
+            )
+        except Exception as error:  # its classes derive from Exception directly
+            raise LoweringError("onnxruntime refuses the model", where=where, found=reason_of(error)) from error
+        self._inputs = {i.name: (i.type, tuple(i.shape)) for i in self._session.get_inputs()}
+        self.input_names: tuple[str, ...] = tuple(self._inputs)
+        self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        for side in (*self._session.get_inputs(), *self._session.get_outputs()):
+            if not side.type.startswith("tensor("):
+                raise LoweringError(
+                    f"{side.name!r} is not a tensor",
+                    where=where,
+                    expected="inputs and outputs that are tensors",
+                    found=side.type,
+                    fix="export the model with tensors at its edges",
+                )
 
     def __call__(self, feeds: Feeds) -> dict[str, np.ndarray[Any, Any]]:
         """Run once.
 
         Raises:
-            DataError: An input is unknown, missing, or of the wrong dtype or shape.
-            RuntimeFailureError: ONNX Runtime failed.
+            DataError: An input is missing, unknown, or of the wrong dtype or shape.
+            RuntimeFailureError: A node failed.
         """
         self._check(feeds)
         try:
-            return dict(zip(self._outputs, self._session.run(None, dict(feeds)), strict=True))
-        except Exception as error:  # as above
-            raise RuntimeFailureError("ONNX Runtime failed", found=first_line(error)) from error
+            outputs = self._session.run(None, dict(feeds))
+        except Exception as error:  # its classes derive from Exception directly
+            raise RuntimeFailureError("onnxruntime failed", where=self._where, found=reason_of(error)) from error
+        return dict(zip(self.output_names, outputs, strict=True))
 
     def _check(self, feeds: Feeds) -> None:
+        if feeds.keys() != self._inputs.keys():
+            self._refuse_names(feeds)
+        for name, (kind, shape) in self._inputs.items():
+            array = feeds[name]
+            if not isinstance(array, np.ndarray):
+                raise DataError(
+                    "not an array", where=f"input {name!r}", expected="numpy.ndarray", found=type(array).__name__
+                )
+            wanted = DTYPES.get(kind)
+            strange = kind == "tensor(string)" and array.dtype.kind not in STRING_KINDS
+            if strange or (wanted is not None and array.dtype != wanted):
+                raise DataError(
+                    "wrong element type",
+                    where=f"input {name!r}",
+                    expected=str(wanted or "string"),
+                    found=str(array.dtype),
+                    fix="convert the array with astype",
+                )
+            if shape and not _fits(array.shape, shape):
+                raise DataError(
+                    "wrong shape", where=f"input {name!r}", expected=_show(shape), found=_show(array.shape)
+                )
+
+    def _refuse_names(self, feeds: Feeds) -> None:
         for name in feeds:
-            if name not in self._inputs and name not in self._optional:
+            if name not in self._inputs:
                 raise DataError(
                     f"the model has no input {name!r}{nearest(name, self._inputs)}",
-                    expected="one of " + ", ".join(self._inputs),
+                    where=self._where,
+                    expected=", ".join(self._inputs) or "no inputs at all",
                 )
-        for name, (dtype, shape) in self._inputs.items():
-            if name not in feeds:
-                raise DataError(f"input {name!r} is missing", expected=", ".join(self._inputs))
-            array = feeds[name]
-            fits = len(shape) == array.ndim and all(
-                not isinstance(d, int) or d == s for d, s in zip(shape, array.shape, strict=True)
-            )
-            if dtype and dtype != "object" and array.dtype.name != dtype:
-                raise DataError(f"input {name!r} has the wrong dtype", expected=dtype, found=array.dtype.name)
-            if not fits and shape is not None:
-                raise DataError(
-                    f"input {name!r} has the wrong shape",
-                    expected="[" + ", ".join("?" if d is None else str(d) for d in shape) + "]",
-                    found=str(list(array.shape)),
-                )
+        missing = [name for name in self._inputs if name not in feeds]
+        raise DataError(f"no array for input {', '.join(map(repr, missing))}", where=self._where)
 
 
-def _element(kind: str) -> str:
-    """``tensor(float)`` -> ``float``; anything that is no tensor -> an empty string."""
-    return kind[len("tensor(") : -1] if kind.startswith("tensor(") else ""
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == want for size, want in zip(shape, wanted, strict=True) if isinstance(want, int)
+    )
 
 
-def _place(model: str | bytes) -> str | None:
-    return model if isinstance(model, str) else None
-
-
-def first_line(error: Exception) -> str:
-    """The meaningful part of an ONNX Runtime message: its first line without the status prefix."""
-    line = next((part for part in str(error).splitlines() if part.strip()), type(error).__name__)
-    prefix, _, rest = line.partition(" : ")
-    while (
-        rest and prefix.startswith(("[ONNXRuntimeError]", "INVALID", "FAIL", "NOT_IMPL", "RUNTIME"))
-    ) or prefix.isdigit():
-        prefix, _, rest = rest.partition(" : ")
-    return f"{prefix} : {rest}" if rest else prefix
+def _show(shape: tuple[int | str | None, ...]) -> str:
+    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"

@@ -282,10 +282,10 @@ BAD = {
         "two targets are called 'host'; give one of them",
     ),
     "name not a folder": (HEAD + "targets: [{machine: host, name: ../a}]\n", "3:33", "found the text '../a'"),
-    "options of no runtime": (
-        HEAD + "targets: [{machine: host, options: {threads: 1}}]\n",
-        "3:36",
-        "these options belong to no runtime; add 'runtime' to the target: onnxruntime",
+    "unknown option of the preferred runtime": (
+        HEAD + "targets: [{machine: host, options: {thread: 1}}]\n",
+        "3:37",
+        "'thread' in targets.host.options (did you mean 'threads'?); expected threads",
     ),
     "unknown runtime option": (
         HEAD + "targets: [{machine: host, runtime: onnxruntime, options: {thread: 1}}]\n",

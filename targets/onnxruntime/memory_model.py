@@ -1,0 +1,94 @@
+"""Open a model that is in memory without copying its weights.
+
+Serializing weights into protobuf ends at 2 GiB and holds them three times (the graph's, the bytes, what the
+runtime parses). Instead only the structure is serialized:
+
+- weights in external files become references into those files, which the runtime maps itself;
+- other weights of 1 KiB or more are handed over as the arrays that they are;
+- small ones, those of subgraphs, and types that numpy does not have, stay in the serialized structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tamis.compiler.errors import LoweringError
+from tamis.compiler.model_file import EXTERNAL_FROM, reference_to, swapped
+from tamis.targets.onnxruntime.session import OrtRunner, import_onnxruntime
+from tamis.targets.onnxruntime.settings import Settings
+
+FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+HANDED_OVER = "handed-over"
+"""Stands where a file name would, in references whose weights are handed over as arrays."""
+
+
+def open_in_memory(model: ir.Model, settings: Settings) -> OrtRunner:
+    """Open ``model``, which is left as it was.
+
+    Raises:
+        LoweringError: ONNX Runtime refuses the model.
+    """
+    ort = import_onnxruntime()
+    where = f"model {model.graph.name}" if model.graph.name else "the model"
+    options = settings.session_options(ort)
+    folder = _data_folder(model)
+    if folder is not None:
+        options.add_session_config_entry(FOLDER_KEY, str(folder))
+    top = {id(value.const_value) for value in model.graph.initializers.values()}
+
+    def outside(tensor: ir.TensorProtocol) -> ir.TensorProtocol | None:
+        if isinstance(tensor, ir.ExternalTensor):
+            return None if _stays_in_file(tensor, folder) else _replacement(tensor, id(tensor) in top)
+        large = id(tensor) in top and tensor.nbytes >= EXTERNAL_FROM and _is_plain(tensor)
+        return reference_to(HANDED_OVER, tensor) if large else None
+
+    with swapped(model, outside) as replaced:
+        try:
+            source = ir.to_proto(model).SerializeToString(deterministic=True)
+        except Exception as error:  # protobuf has its own classes
+            raise LoweringError("the model cannot be serialized", where=where, found=str(error)) from error
+        handed = [(v.name, t) for v, t in replaced if _is_handed_over(v.const_value)]
+    arrays = [np.ascontiguousarray(tensor.numpy()) for _, tensor in handed]
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
+    if values:
+        options.add_external_initializers([name for name, _ in handed], values)
+    return OrtRunner(source, settings, where=where, options=options, keep=(arrays, values))
+
+
+def _data_folder(model: ir.Model) -> Path | None:
+    """Folder of the external data; the first one, if weights come from several."""
+    return next((Path(str(t.base_dir)).absolute() for t in _external(model)), None)
+
+
+def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+
+
+def _stays_in_file(tensor: ir.ExternalTensor, folder: Path | None) -> bool:
+    return Path(str(tensor.base_dir)).absolute() == folder
+
+
+def _replacement(tensor: ir.ExternalTensor, top: bool) -> ir.TensorProtocol:
+    if top and tensor.nbytes >= EXTERNAL_FROM and _is_plain(tensor):
+        return reference_to(HANDED_OVER, tensor)
+    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name)
+
+
+def _is_plain(tensor: ir.TensorProtocol) -> bool:
+    """Whether numpy itself, without extension types, has the element type."""
+    if tensor.dtype == ir.DataType.STRING:
+        return False
+    dtype: np.dtype[Any] = tensor.dtype.numpy()
+    return dtype.isbuiltin == 1 and tensor.dtype.itemsize == dtype.itemsize
+
+
+def _is_handed_over(tensor: ir.TensorProtocol | None) -> bool:
+    return isinstance(tensor, ir.ExternalTensor) and tensor.location == HANDED_OVER
