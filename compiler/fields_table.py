@@ -66,7 +66,11 @@ def _type(schema: Mapping[str, Any], known: Mapping[str, Any]) -> str:
 
 
 def _bounded(text: str, schema: Mapping[str, Any]) -> str:
-    return ", ".join([text, *(f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema)])
+    return ", ".join([text, *(f"{sign} {_number(schema[key])}" for key, sign in BOUNDS.items() if key in schema)])
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def markdown(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -43,7 +43,10 @@ class StepRecord(_Data):
     skips: tuple[SkipRecord, ...] = ()
     nodes_before: int
     nodes_after: int
-    tolerance_needed: float | None = Field(None, description="Largest normwise relative error on all inputs.")
+    tolerance_needed: float | None = Field(
+        None, description="Largest normwise relative error on the user's samples; steps that are not lossy."
+    )
+    adversarial_needed: float | None = Field(None, description="The same on the adversarial inputs.")
     sqnr_db: float | None = Field(None, description="Outputs against the model as given, dB; lossy steps.")
     metric: float | None = Field(None, description="Task metric after the step; lossy steps with labelled data.")
 
@@ -96,7 +99,7 @@ class Manifest(_Data):
     dims: dict[str, tuple[int, int]]
     outputs: tuple[str, ...]
     steps: tuple[StepRecord, ...]
-    drift: float | None = Field(description="Largest normwise relative error of the lowered model, lossless builds.")
+    drift: float | None = Field(description="Largest normwise relative error of the lowered model on the user's samples.")
     sqnr_db: float | None = Field(description="Outputs of the lowered model against the model as given, dB.")
     accuracy: AccuracyRecord | None
     golden: GoldenRecord

@@ -151,10 +151,12 @@ def check_valid(model: ir.Model, where: str) -> None:
 
 
 def structure(model: ir.Model) -> onnx.ModelProto:
-    """The model's protobuf with large initializers turned into graph inputs: small, whatever the weights are."""
+    """The model's protobuf with large initializers of the main graph turned into graph inputs: small in most cases."""
+    main = {id(v.const_value) for v in model.graph.initializers.values()}
 
     def large(tensor: ir.TensorProtocol) -> ir.TensorProtocol | None:
-        return reference_to(NOWHERE, tensor) if tensor.nbytes >= EXTERNAL_FROM else None
+        outside = id(tensor) in main and tensor.nbytes >= EXTERNAL_FROM
+        return reference_to(NOWHERE, tensor) if outside else in_memory(tensor)
 
     with swapped(model, large):
         proto = ir.to_proto(model)

@@ -93,15 +93,18 @@ def _pass(name: str) -> list[str]:
     cls = registry.pass_class(name)
     module = parse(import_module(cls.__module__))
     own = parse(cls)
-    kept = "measured faster on the target (see the option `guard`)" if cls.speed_motivated else "its contract holds"
+    proven = "measured faster" if cls.contract is Contract.LOSSY else "not measured slower"
+    kept = "its contract holds" + (f" and it is {proven} on the target" if cls.speed_motivated else "")
     facts = {
         "stage": cls.stage.value,
         "contract": f"{cls.contract.value} ({CONTRACTS[cls.contract]})",
         "kept if": kept,
         "source": _source(cls),
     }
-    sections = own.sections | {k: text for k, text in module.sections.items() if k not in own.sections}
-    return [f"# {name}", own.summary, _list(facts), module.body, own.body, *_sections(sections), *_options(cls)]
+    sections = module.sections | own.sections
+    order = sorted(sections, key=lambda key: (key == "References", key not in own.sections))
+    shown = _sections({key: sections[key] for key in order})
+    return [f"# {name}", own.summary, _list(facts), module.body, own.body, *shown, *_options(cls)]
 
 
 def _target(name: str) -> list[str]:
@@ -131,7 +134,9 @@ def _machine(name: str) -> list[str]:
 def _value(data: Any, path: str) -> str:
     for key in path.split("."):
         data = data[key]
-    return ", ".join(map(str, data)) if isinstance(data, list) else str(data)
+    if isinstance(data, list):
+        return ", ".join(map(str, data)) or "none"
+    return str(data).lower() if isinstance(data, bool) else str(data)
 
 
 def _recipe(name: str) -> list[str]:

@@ -169,9 +169,10 @@ class Pipeline:
         """Contract, accuracy budget and guard, in the order of their cost; raises Undone if the step must go."""
         with self.phases.phase("verify"):
             verdict = self.verifier.check(candidate, step.contract)
-        judged["tolerance_needed" if step.contract is Contract.CLOSE else "sqnr_db"] = (
-            verdict.tolerance_needed if step.contract is Contract.CLOSE else verdict.sqnr_db
-        )
+        if step.contract is Contract.LOSSY:
+            judged["sqnr_db"] = verdict.sqnr_db
+        else:
+            judged |= {"tolerance_needed": verdict.tolerance_needed, "adversarial_needed": verdict.adversarial_needed}
         if not verdict.ok:
             self._violation(step, before, candidate, where, verdict)
         if step.contract is Contract.LOSSY:

@@ -41,9 +41,6 @@ TABLE: dict[str, dict[str, str]] = {
         "mean-squared-error": "tamis.compiler.metrics.regression:MeanSquaredError",
     },
     "datasets": {},
-    "detectors": {
-        "host": "tamis.targets.hardware.host:detect",
-    },
 }
 
 DETECTOR = "tamis.targets.hardware.host:detect"
@@ -52,7 +49,7 @@ DETECTOR = "tamis.targets.hardware.host:detect"
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""
 
-KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set", "detectors": "machine"}
+KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set"}
 
 
 @cache
@@ -76,8 +73,9 @@ def table(kind: str) -> dict[str, str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` or an empty string, for error messages."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def unknown(kind_name: str, name: str, known: Iterable[str], where: str | None = None) -> RegistryError:

@@ -56,7 +56,8 @@ class Verdict:
         contract: The contract.
         case, feeds: The input that fared worst, by label and value.
         expected, detail: What had to hold, and what was found there.
-        tolerance_needed: Largest normwise relative error over all inputs that are judged.
+        tolerance_needed: Largest normwise relative error over the user's samples.
+        adversarial_needed: The same over the adversarial inputs.
         sqnr_db: Smallest signal-to-noise ratio of the float outputs over the user's samples, dB, against the
             model as given.
         over_budget: Not ok only because the recipe's ``min_sqnr`` is not kept.
@@ -70,6 +71,7 @@ class Verdict:
     expected: str
     detail: str
     tolerance_needed: float
+    adversarial_needed: float
     sqnr_db: float
     over_budget: bool = False
     outputs: Sequence[Outputs] = field(default=(), repr=False)
@@ -162,7 +164,8 @@ class Verifier:
             expected=f"the same bits in output {worst.name!r}",
             detail=worst.problem
             or f"a largest difference of {worst.max_abs:.3g} ({worst.tolerance_needed:.3g} relative)",
-            tolerance_needed=_worst([d.tolerance_needed for ds in differences for d in ds]),
+            tolerance_needed=self._needed(differences, user=True),
+            adversarial_needed=self._needed(differences, user=False),
             sqnr_db=self._sqnr(found),
             outputs=found,
         )
@@ -187,7 +190,8 @@ class Verifier:
             feeds=case.feeds,
             expected=f"output {worst.name!r} within {allowed_there:.3g} (normwise relative)",
             detail=worst.problem or f"{worst.tolerance_needed:.3g}",
-            tolerance_needed=_worst([d.tolerance_needed for ds in differences for d in ds]),
+            tolerance_needed=self._needed(differences, user=True),
+            adversarial_needed=self._needed(differences, user=False),
             sqnr_db=self._sqnr(found),
             outputs=found,
         )
@@ -207,11 +211,19 @@ class Verifier:
             feeds=case.feeds,
             expected=f"finite outputs with a signal-to-noise ratio of at least {limit:g} dB",
             detail=f"output {broken[0][1].name!r}: {broken[0][1].problem}" if broken else f"{sqnr:.3g} dB",
-            tolerance_needed=_worst([d.tolerance_needed for i in users for d in differences[i]]),
+            tolerance_needed=self._needed(differences, user=True),
+            adversarial_needed=self._needed(differences, user=False),
             sqnr_db=sqnr,
             over_budget=not broken and sqnr < limit and self.min_sqnr is not None,
             outputs=found,
         )
+
+    def _needed(self, differences: list[list[OutputDifference]], *, user: bool) -> float:
+        """Largest normwise relative error over one kind of inputs; infinite where no tolerance helps."""
+        values = [
+            d.tolerance_needed for c, ds in zip(self.cases, differences, strict=True) if c.user is user for d in ds
+        ]
+        return float(np.max(np.nan_to_num(values, nan=np.inf, posinf=np.inf), initial=0.0))
 
     def _sqnr(self, found: Sequence[Outputs]) -> float:
         """Over all user samples together, the worst float output (any output if none is a float), dB."""
@@ -244,8 +256,9 @@ class Verifier:
         return CONDITION_FACTOR * moved
 
     def _refused(self, contract: Contract, case: Case, detail: str) -> Verdict:
+        infinite = float("inf")
         return Verdict(
-            False, contract, case.label, case.feeds, "a model that runs", detail, float("inf"), -float("inf")
+            False, contract, case.label, case.feeds, "a model that runs", detail, infinite, infinite, -infinite
         )
 
 
@@ -264,10 +277,6 @@ def _excess(difference: OutputDifference, allowed: float) -> float:
     if difference.tolerance_needed <= allowed:
         return difference.tolerance_needed / allowed if allowed else 0.0
     return difference.tolerance_needed / allowed if allowed else np.inf
-
-
-def _worst(values: list[float]) -> float:
-    return float(np.max(np.nan_to_num(values, nan=np.inf, posinf=np.inf))) if values else 0.0
 
 
 def check_ir(model: ir.Model, where: str) -> None:

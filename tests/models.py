@@ -16,23 +16,17 @@ RTOL = {np.dtype(np.float16): 4e-3, np.dtype(np.float32): 5e-6, np.dtype(np.floa
 """How far two orders of summation may differ, per element type of the outputs, for values near 1."""
 
 
-def model(graph: str, *, opset: int = 17, header: str = "", **weights: Array) -> ir.Model:
-    """A checked model from the ONNX text of its graph.
+def model(graph: str, opset: int = 17, /, **weights: Array) -> ir.Model:
+    """A checked model.
 
     Args:
-        graph: ``g (float[N] x) => (float[N] y) { y = Relu(x) }``.
+        graph: ONNX text, ``g (float[N] x) => (float[N] y) { y = Relu(x) }``.
         opset: Of the standard operators.
-        header: Further header entries, such as ``, metadata_props: ["a": "b"]``; opset imports go to ``", "x" : 1``.
-        weights: Initializers, which the graph must use or declare.
+        weights: Initializers that the graph uses by their names.
     """
-    imports = f'opset_import: ["" : {opset}' + (header if header.startswith(', "') else "") + "]"
-    rest = "" if header.startswith(', "') else header
-    tensors = [ir.tensor(np.asarray(array), name=name) for name, array in weights.items()]
-    found = ir.from_onnx_text(f"<ir_version: 8, {imports}{rest}>\n{graph}", initializers=tensors)
-    for name in weights:
-        value, tensor = found.graph.initializers[name], found.graph.initializers[name].const_value
-        assert tensor is not None
-        value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{graph}')
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items())
+    found = ir.from_proto(proto)
     check(found)
     return found
 

@@ -59,7 +59,10 @@ def sample_input(value: ir.Value, section: InputSection | None = None) -> Sample
         raise DataError("the number of dimensions is not known", where=f"input {name}", fix=fix)
     given = tuple(section.shape) if section else (None,) * len(value.shape or ())
     graph = tuple(value.shape) if value.shape is not None else given
-    fixed = [next((size for size in sizes if isinstance(size, int)), None) for sizes in zip(graph, given, strict=False)]
+    fixed = [
+        next((size for size in sizes if isinstance(size, int) and size >= 0), None)  # some exporters write -1
+        for sizes in zip(graph, given, strict=False)
+    ]
     return SampleInput(name, np.dtype(value.dtype.numpy()), (*fixed, *(None,) * (len(graph) - len(fixed))))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 import re
 import sys
+from functools import cache
 from typing import Any, TypeVar
 
 from tamis.compiler.target import Int8Units, Llvm, Machine
@@ -74,6 +75,7 @@ FAST_DTYPES = (
 TRIPLES = {"linux": "{}-linux-gnu", "darwin": "{}-apple-darwin", "win32": "{}-pc-windows-msvc"}
 
 
+@cache
 def detect() -> Machine:
     """Describe this machine, as far as this process may use it."""
     from archspec.cpu import brand_string, host
@@ -116,7 +118,7 @@ def machine_from(
         channel_multiple=_first(CHANNEL_MULTIPLE, features),
         int8=_first(INT8, features),
         fast_dtypes=tuple(dict.fromkeys(t for feature, t in FAST_DTYPES if not feature or feature in features)),
-        runtimes=("onnxruntime",),
+        runtimes=("onnxruntime", "tvm"),
         llvm=Llvm(
             triple=TRIPLES.get(sys.platform, "{}-unknown").format("x86_64" if arch == "x86-64" else arch),
             cpu=llvm_cpu,

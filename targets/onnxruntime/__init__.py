@@ -1,1 +1,1 @@
-"""The runtime ``onnxruntime``: lower, load, tune and describe models for ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU: the lowering that always works, and the reference for verification."""

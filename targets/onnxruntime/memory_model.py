@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from tamis.compiler.errors import LoweringError
 from tamis.compiler.model_file import EXTERNAL_FROM, reference_to, swapped
-from tamis.targets.onnxruntime.session import OrtRunner, import_onnxruntime
+from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
 from tamis.targets.onnxruntime.settings import Settings
 
 FOLDER_KEY = "session.model_external_initializers_file_folder_path"
@@ -27,7 +27,7 @@ HANDED_OVER = "handed-over"
 """Stands where a file name would, in references whose weights are handed over as arrays."""
 
 
-def open_in_memory(model: ir.Model, settings: Settings) -> OrtRunner:
+def open_in_memory(model: ir.Model, settings: Settings) -> SessionRunner:
     """Open ``model``, which is left as it was.
 
     Raises:
@@ -57,7 +57,7 @@ def open_in_memory(model: ir.Model, settings: Settings) -> OrtRunner:
     values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
     if values:
         options.add_external_initializers([name for name, _ in handed], values)
-    return OrtRunner(source, settings, where=where, options=options, keep=(arrays, values))
+    return SessionRunner(source, settings, where=where, options=options, keep=(arrays, values))
 
 
 def _data_folder(model: ir.Model) -> Path | None:

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import onnx_ir as ir
-from pydantic import Field, JsonValue
+from pydantic import JsonValue, ValidationError
 
+from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds
-from tamis.compiler.target import Artifact, Machine, Runner, Runtime, RuntimeOptions, TuneResult
-from tamis.targets.hardware.host import ARCH, detect, usable_threads
+from tamis.compiler.model_file import save_model
+from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneResult
+from tamis.targets.hardware.cpu_limits import usable_threads
+from tamis.targets.hardware.host import detect, host_arch
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
-from tamis.targets.onnxruntime.session import ALL_OFF, SessionRunner, session_options
+from tamis.targets.onnxruntime.memory_model import open_in_memory
+from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
+from tamis.targets.onnxruntime.settings import OnnxRuntimeOptions, Settings
+from tamis.targets.onnxruntime.tune_session import tune_session
 
 MODEL = "model.onnx"
-
-
-class OnnxRuntimeOptions(RuntimeOptions):
-    """Settings of an ONNX Runtime session; those left out are chosen by ``tune``, or by default."""
-
-    threads: int | None = Field(
-        None, ge=1, le=1024, description="Threads inside an operator. Default: all that the process may use."
-    )
-    optimization: Literal["none", "basic", "extended", "all"] | None = Field(
-        None, description="Graph optimization level of the session. Default: all; only 'all' uses blocked layouts."
-    )
-    allow_spinning: bool | None = Field(
-        None, description="Threads spin while they wait: lower latency, more CPU time. Default: true."
-    )
-    denormal_as_zero: bool | None = Field(
-        None, description="Flush denormal numbers to zero, for models whose activations decay. Default: false."
-    )
 
 
 class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     """ONNX Runtime's CPU execution provider: the lowering that always works.
 
-    *Lowers to* ``model.onnx`` (with ``model.onnx.data`` beside it for large weights), loaded with the
-    settings in the manifest; ONNX Runtime optimizes the graph again when it loads it, for the machine that
-    it runs on, so that the file stays portable.
+    *Lowers to* ``model.onnx`` (with ``model.onnx.data`` beside it for large weights) and settings in the
+    manifest. ONNX Runtime optimizes the graph again each time it loads it, for the machine that it runs on,
+    so the file stays portable.
 
-    *Tunes* threads, spinning, optimization level and flushing of denormals.
+    *Tunes* the number of threads, spinning, and the level of graph optimization.
+
+    *Threads*: as many as the machine has; a session that is loaded here gets no more than the process may use,
+    and a container's CPU quota counts. By default threads spin only while a model runs: as fast as spinning always, without
+    burning the CPU between calls.
 
     References: https://onnxruntime.ai/docs/performance/tune-performance/threading.html
     """
@@ -52,16 +44,17 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     options_type = OnnxRuntimeOptions
 
     def unavailable(self, machine: Machine) -> str | None:
-        """See ``Runtime.unavailable``: ONNX Runtime runs on the machine that it is installed on."""
+        """See ``Runtime.unavailable``: models run on the machine at hand, which must be of the same kind."""
+        if self.name not in machine.runtimes:
+            return f"machine {machine.name} is served by {', '.join(machine.runtimes)} only, not by {self.name}"
         try:
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            return f"onnxruntime cannot be imported ({error}); install it with 'pip install onnxruntime'"
-        here = ARCH.get(platform.machine().lower(), platform.machine())
-        if machine.arch != here:
+            import_onnxruntime()
+        except TargetUnavailableError as error:
+            return str(error)
+        if machine.arch != host_arch():
             return (
-                f"runtime onnxruntime can only run on the machine at hand, which is {here}, not {machine.arch}; "
-                f"compile on a machine of that kind"
+                f"runtime {self.name} runs on the machine at hand only, which is {host_arch()}, not {machine.arch}; "
+                "compile on a machine of that kind"
             )
         missing = sorted(set(machine.isa) - set(detect().isa))
         if missing:
@@ -69,62 +62,64 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return None
 
     def fingerprint(self, machine: Machine) -> dict[str, str]:
-        """CPU, features, threads and the version of ONNX Runtime."""
-        import onnxruntime
-
+        """The CPU at hand with its features, the threads used, and the version of ONNX Runtime."""
+        here = detect()
         return {
-            "cpu": detect().description,
-            "isa": " ".join(machine.isa),
-            "threads": str(min(machine.threads, usable_threads())),
-            "onnxruntime": onnxruntime.__version__,
+            "runtime": self.name,
+            "onnxruntime": str(import_onnxruntime().__version__),
+            "cpu": here.description,
+            "isa": " ".join(here.isa),
+            "threads": str(_here(self._default(machine)).threads),
         }
 
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
-        """Nodes whose operator this ONNX Runtime does not know."""
-        return unsupported_nodes(model)
+        """Nodes without a CPU kernel, if a session cannot be made because of them.
+
+        ONNX Runtime's tables are looked at first, which costs nothing; only if they lack something is a
+        session tried, since they do not tell of every operator that is run by way of others.
+        """
+        lines = unsupported_nodes(model)
+        if lines:
+            try:
+                self.load_model(model, optimize=False)
+            except LoweringError:
+                return lines
+        return []
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""
-        given = self.options.model_dump(exclude_none=True)
-        threads = min(machine.threads, usable_threads())
-        return {
-            "threads": threads,
-            "optimization": "all",
-            "allow_spinning": True,
-            "denormal_as_zero": False,
-            **given,
-        }
+        return self._default(machine).to_json()
 
     def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
         """Write the model; the settings go into the manifest with the artifact."""
-        from tamis.compiler.model_file import save_model
-
         written = save_model(model, folder / MODEL)
         return Artifact(self.name, tuple(p.relative_to(folder).as_posix() for p in written), dict(settings))
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
-        """A session on the file with the artifact's settings; no more threads than this process may use."""
-        settings = dict(artifact.settings)
-        settings["threads"] = min(int(str(settings["threads"])), usable_threads())
-        return SessionRunner(str(folder / artifact.files[0]), session_options(settings))
+        """A session on the file with the artifact's settings, with no more threads than this process may use.
+
+        Raises:
+            LoweringError: The settings are not this runtime's, or ONNX Runtime refuses the model.
+        """
+        path = folder / artifact.files[0]
+        try:
+            settings = Settings.model_validate(dict(artifact.settings))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise LoweringError(
+                "the settings of the artifact cannot be used",
+                where=str(folder),
+                found=f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}",
+                fix="compile the recipe again",
+            ) from error
+        return SessionRunner(str(path), _here(settings), where=str(path))
 
     def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> Runner:
-        """A session on a model in memory; large weights are shared with the model, not copied."""
-        settings = self.default_settings(detect())
+        """A session on a model in memory; weights are shared with the model, not copied."""
+        settings = _here(self._default(detect()))
         if threads is not None:
-            settings["threads"] = threads
-        if not optimize:
-            settings["optimization"] = ALL_OFF
-        return self._open(model, settings)
-
-    def _open(self, model: ir.Model, settings: Mapping[str, JsonValue]) -> Runner:
-        from tamis.targets.onnxruntime.in_memory import add_large_initializers
-
-        options = session_options(settings)
-        if settings["optimization"] == ALL_OFF:
-            options.add_session_config_entry("session.disable_prepacking", "1")
-        data, keep = add_large_initializers(model, options)
-        return SessionRunner(data, options, keep)
+            settings = settings.model_copy(update={"threads": threads})
+        return open_in_memory(model, settings if optimize else settings.as_written())
 
     def tune(
         self,
@@ -135,12 +130,16 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         progress: Callable[[float, str], None],
     ) -> TuneResult:
         """Search the settings that the recipe leaves open; see ``tune_session``."""
-        from tamis.targets.onnxruntime.tune_session import tune_session
+        fixed = frozenset(self.options.model_dump(exclude_none=True))
+        start = _here(self._default(machine))
+        return tune_session(
+            lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress
+        )
 
-        fixed = set(self.options.model_dump(exclude_none=True))
-        start = self.default_settings(machine)
+    def _default(self, machine: Machine) -> Settings:
+        return Settings.model_validate({"threads": machine.threads, **self.options.model_dump(exclude_none=True)})
 
-        def load(settings: Mapping[str, Any]) -> Runner:
-            return self._open(model, settings)
 
-        return tune_session(load, start, fixed, feeds, seconds, progress)
+def _here(settings: Settings) -> Settings:
+    """The settings with no more threads than this process may use."""
+    return settings.model_copy(update={"threads": min(settings.threads, usable_threads())})

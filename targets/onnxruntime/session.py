@@ -52,7 +52,7 @@ def reason_of(error: Exception) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-class OrtRunner:
+class SessionRunner:
     """Call it with a dict of arrays, get a dict of arrays.
 
     The session and its threads live as long as this object.
@@ -128,9 +128,7 @@ class OrtRunner:
                     fix="convert the array with astype",
                 )
             if shape and not _fits(array.shape, shape):
-                raise DataError(
-                    "wrong shape", where=f"input {name!r}", expected=_show(shape), found=_show(array.shape)
-                )
+                raise DataError("wrong shape", where=f"input {name!r}", expected=_show(shape), found=_show(array.shape))
 
     def _refuse_names(self, feeds: Feeds) -> None:
         for name in feeds:

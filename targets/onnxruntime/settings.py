@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tamis.compiler.target import Machine, RuntimeOptions
-from tamis.targets.hardware.cpu_limits import usable_threads
+from tamis.compiler.target import RuntimeOptions
 
 Spinning = Literal["always", "running", "never"]
 GraphOptimization = Literal["off", "basic", "extended", "layout", "all"]
 
 
-class Options(RuntimeOptions):
+class OnnxRuntimeOptions(RuntimeOptions):
     """What a recipe can fix; whatever it leaves open gets the default, or is tuned."""
 
     threads: int | None = Field(
@@ -51,6 +50,10 @@ class Settings(BaseModel):
         """As stored in an artifact."""
         return self.model_dump(mode="json", exclude={"prepack"})
 
+    def as_written(self) -> Settings:
+        """For the reference: every node computed as it is written, without repacked copies of the weights."""
+        return self.model_copy(update={"graph_optimization": "off", "prepack": False})
+
     def session_options(self, ort: Any) -> Any:
         """The ``onnxruntime.SessionOptions``, silent and sequential.
 
@@ -78,26 +81,3 @@ class Settings(BaseModel):
         for key, on in entries.items():
             options.add_session_config_entry(key, "1" if on else "0")
         return options
-
-
-def default_settings(options: Options, machine: Machine) -> Settings:
-    """Settings for ``machine`` without tuning."""
-    return _fill(options, machine.threads)
-
-
-def settings_here(options: Options, threads: int | None = None) -> Settings:
-    """Settings for a model that is run by this process at once."""
-    return _fill(options, threads or usable_threads(), override=threads is not None)
-
-
-def reference_settings(options: Options, threads: int | None = None) -> Settings:
-    """Settings that compute every node as it is written: no rewriting, and no repacked copies of the weights."""
-    found = settings_here(options, threads)
-    return Settings(threads=found.threads, spinning=found.spinning, graph_optimization="off", prepack=False)
-
-
-def _fill(options: Options, threads: int, *, override: bool = False) -> Settings:
-    given = options.model_dump(exclude_none=True)
-    if override:
-        given.pop("threads", None)
-    return Settings.model_validate({"threads": threads, **given})

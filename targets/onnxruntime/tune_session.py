@@ -1,60 +1,71 @@
 """Search the session settings that matter, one at a time, by paired measurement.
 
-The settings and their order come from measurements on x86 and ARM: the number of threads and the layout
-level move latency; spinning moves CPU time; flushing denormals matters to models whose state decays.
-(The memory arena, memory patterns and prepacking showed no effect and are left out.)
+The settings and their order come from measurements on x86: the number of threads and the layout level move
+latency, spinning moves CPU time. A candidate replaces the incumbent if it is measured faster; if neither
+is, the one that surely uses less CPU time wins, which leaves the machine to its other work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 
 from pydantic import JsonValue
 
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.measure import Comparison, compare
 from tamis.compiler.target import Runner, TuneResult
+from tamis.targets.onnxruntime.settings import Settings
 
-Settings = Mapping[str, JsonValue]
+Load = Callable[[Settings], Runner]
+
+CPU_GAIN = 0.05
+"""CPU time that a candidate must save, beyond its interval, to win without being faster."""
 
 
 def tune_session(
-    load: Callable[[Settings], Runner],
+    load: Load,
     start: Settings,
-    fixed: set[str],
+    fixed: frozenset[str],
     feeds: Feeds,
     seconds: float,
     progress: Callable[[float, str], None],
 ) -> TuneResult:
-    """Coordinate search from ``start``.
-
-    A candidate replaces the incumbent if it is measured faster; if neither is, the one that uses less CPU
-    time beyond noise wins, which frees the machine for its other work.
+    """Coordinate search from ``start``; in the end the winner must hold against ``start`` once more.
 
     Args:
         load: Makes a runner with given settings.
-        start: All settings, at their defaults.
+        start: The defaults.
         fixed: Settings that the recipe has decided.
         feeds: What to run.
-        seconds: Time budget, shared equally by the candidates.
+        seconds: Time budget, shared equally by the measurements. One that has begun is finished, so slow models
+            may take longer.
         progress: Called with (fraction done, best so far).
     """
-    plan = [(key, value) for key, value in candidates(int(str(start["threads"]))) if key not in fixed]
-    best, trials = dict(start), []
-    incumbent = load(best)
-    total = 1.0
+    plan = [(key, value) for key, value in candidates(start.threads) if key not in fixed]
+    share = seconds / (len(plan) + 1)
+    deadline = time.monotonic() + seconds
+    best, trials = start, list[dict[str, JsonValue]]()
+    incumbent = load(start)
     for i, (key, value) in enumerate(plan):
-        if best[key] == value:
-            continue
-        candidate = load({**best, key: value})
-        found = _race(incumbent, candidate, feeds, seconds / len(plan))
+        if time.monotonic() >= deadline:
+            break
+        progress(i / (len(plan) + 1), f"{key} {value}")
+        changed = best.model_copy(update={key: value})
+        candidate = load(changed)
+        found = _race(incumbent, candidate, feeds, share)
         wins = prefers(found)
         trials.append({"setting": key, "value": value, "kept": wins, **found.summary()})
         if wins:
-            best, incumbent = {**best, key: value}, candidate
-            total *= found.speedup
-        progress((i + 1) / len(plan), f"best so far {total:.2f}x")
-    return TuneResult(best, {"trials": trials, "speedup": total})
+            best, incumbent = changed, candidate
+    record: dict[str, JsonValue] = {"start": start.to_json(), "trials": list(trials)}
+    if best != start:
+        progress(len(plan) / (len(plan) + 1), "confirming")
+        confirmed = _race(load(start), incumbent, feeds, share)
+        record["confirmed"] = confirmed.summary()
+        if not prefers(confirmed):
+            best = start
+    return TuneResult(best.to_json(), record)
 
 
 def candidates(threads: int) -> Iterator[tuple[str, JsonValue]]:
@@ -63,18 +74,16 @@ def candidates(threads: int) -> Iterator[tuple[str, JsonValue]]:
     while count >= 1:
         yield "threads", count
         count //= 2
-    yield "allow_spinning", False
-    yield "optimization", "extended"
-    yield "denormal_as_zero", True
+    yield "graph_optimization", "extended"
+    yield "spinning", "never"
 
 
 def prefers(found: Comparison) -> bool:
     """Whether the candidate (B) replaces the incumbent (A)."""
     if found.verdict != "undecided":
         return found.verdict == "faster"
-    return found.cpu_low > 1
+    return found.cpu_low > 1 + CPU_GAIN
 
 
 def _race(a: Runner, b: Runner, feeds: Feeds, seconds: float) -> Comparison:
     return compare(lambda: a(feeds), lambda: b(feeds), seconds=seconds)
-
