@@ -1,20 +1,11 @@
 """Timing: is B faster than A on this machine, by how much, and how sure is that?
 
 The one module that times models: the latency guard, ``tamis bench``, tuning and the benchmarks use it.
+A and B are timed in pairs whose order alternates (AB BA AB BA ...), so that whatever slows the machine
+down for a while slows both; ``paired_ratio`` makes a ratio with an interval of the pairs.
 
-*Design.* A and B are timed in pairs whose order alternates (AB BA AB BA ...), so that whatever slows
-the machine down for a while slows both. A pair gives one ratio ``time_a / time_b``; a ratio is taken
-per pair, not per run, so a slow drift of the clock speed cancels. In a pair the second callable finds
-the caches filled by the first, hence ratios of the two orders differ a little: the estimate is the
-geometric mean of the median ratio of AB pairs and that of BA pairs, where order and linear drift cancel.
-
-*Interval.* Percentile bootstrap, pairs resampled within each order, fixed seed. The number of pairs
-depends on time alone, never on what was seen so far: looking at the interval after every pair and
-stopping at the first clear verdict would call far more than 5 % of equal pairs different.
-
-*References.* Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile
-interval). Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013 (ratios with intervals,
-no verdict when the interval holds 1).
+The number of pairs depends on time alone, never on what was seen so far: looking at the interval after
+every pair and stopping at the first clear verdict would call far more than 5 % of equal pairs different.
 """
 
 from __future__ import annotations
@@ -26,16 +17,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-Call = Callable[[], object]
-Verdict = Literal["faster", "slower", "undecided"]
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from tamis.compiler.paired_ratio import Times, Verdict, noise_of, ratio_of, verdict_of
 
-CONFIDENCE = 0.95
-RESAMPLES = 4000
+Call = Callable[[], object]
+
+MIN_GAIN = 0.03
+"""Smaller differences give no verdict. Two loads of the same model into the same process differ by up to that much,
+wherever their weights happen to lie in memory, and no number of pairs shows that this is not a gain."""
 MAX_PAIRS = 500
 """Beyond that many pairs, samples get longer instead: more pairs sharpen little and fill the records."""
 FEWEST_PAIRS = 10
@@ -46,7 +38,6 @@ SAMPLE_NS = 2_000_000
 WARM_UP_CALLS = (3, 20)
 STEADY = 1.1
 MAX_SAMPLES = 1000
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,8 @@ class Comparison:
         cpu_low, cpu_high: 95 % interval of ``cpu_speedup``.
         noise: Spread of A against itself: robust standard deviation of the ratio of neighbouring samples of A,
             divided by the square root of 2. 0.02 means that single samples scatter by 2 %.
-        verdict: ``faster`` or ``slower`` if the interval says so, else ``undecided``.
+        verdict: ``faster`` or ``slower`` if the whole interval says so by more than the smallest gain that counts,
+            else ``undecided``.
         samples_a, samples_b: Wall time per call, nanoseconds; entry i of both is pair i; even pairs ran A first.
         cpu_a, cpu_b: CPU time per call, nanoseconds.
         calls_a, calls_b: Calls in one sample.
@@ -164,7 +156,7 @@ def compare(
     *,
     min_pairs: int = 20,
     seconds: float = 2.0,
-    min_gain: float = 0.0,
+    min_gain: float = MIN_GAIN,
     seed: int = 0,
     clock: Clock | None = None,
     progress: Callable[[float, str], None] | None = None,
@@ -190,15 +182,15 @@ def compare(
         length = max(SAMPLE_NS, seconds * 1e9 / (2 * MAX_PAIRS))
         calls = [_calls_per_sample(_warm_up(call, seconds, clock), length) for call in (a, b)]
         wall, cpu = _pairs((a, b), calls, min_pairs, seconds, clock, progress)
-    speedup, low, high = _ratio(wall, seed)
-    cpu_ratio = _ratio(np.maximum(cpu, clock.cpu_resolution / np.asarray(calls)), seed)
+    speedup, low, high = ratio_of(wall, seed)
+    cpu_ratio = ratio_of(np.maximum(cpu, clock.cpu_resolution / np.asarray(calls)), seed)
     return Comparison(
         speedup,
         low,
         high,
         *cpu_ratio,
-        noise=_noise(wall[:, 0]),
-        verdict=_verdict(low, high, min_gain),
+        noise=noise_of(wall[:, 0]),
+        verdict=verdict_of(low, high, min_gain),
         samples_a=tuple(wall[:, 0].tolist()),
         samples_b=tuple(wall[:, 1].tolist()),
         cpu_a=tuple(cpu[:, 0].tolist()),
@@ -273,7 +265,7 @@ def _pairs(
     seconds: float,
     clock: Clock,
     progress: Callable[[float, str], None] | None,
-) -> tuple[Array, Array]:
+) -> tuple[Times, Times]:
     """Wall and CPU time per call, nanoseconds: two arrays (pairs, 2); the number of pairs is even."""
     wall: list[list[float]] = []
     cpu: list[list[float]] = []
@@ -298,27 +290,3 @@ def _sample(call: Call, count: int, clock: Clock) -> tuple[float, float]:
         call()
     stopped = clock.wall()
     return (stopped - wall) / count, (clock.cpu() - cpu) / count
-
-
-def _ratio(times: Array, seed: int) -> tuple[float, float, float]:
-    """Ratio of column 0 over column 1 of ``times`` (pairs, 2), with its interval."""
-    logs = np.log(times[:, 0] / times[:, 1])
-    random = np.random.default_rng(seed)
-    centre, drawn = 0.0, np.zeros(RESAMPLES)
-    for order in (logs[0::2], logs[1::2]):
-        centre += float(np.median(order)) / 2
-        drawn += np.median(order[random.integers(0, len(order), (RESAMPLES, len(order)))], axis=1) / 2
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(drawn, (tail, 100 - tail))
-    return float(np.exp(centre)), float(np.exp(low)), float(np.exp(high))
-
-
-def _noise(samples: Array) -> float:
-    steps = np.diff(np.log(samples))
-    return float(MAD_TO_SIGMA * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2))
-
-
-def _verdict(low: float, high: float, min_gain: float) -> Verdict:
-    if low > 1 + min_gain:
-        return "faster"
-    return "slower" if high < 1 / (1 + min_gain) else "undecided"

@@ -94,7 +94,7 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
         TargetUnavailableError: A target cannot be used here.
     """
     recipe = loaded.recipe
-    plans = tuple(_plan(section, recipe) for section in _named(recipe.targets))
+    plans = tuple(_plan(section, recipe) for section in recipe.targets)
     if need_targets:
         for plan in plans:
             if reason := plan.target.runtime.unavailable(plan.target.machine):
@@ -111,14 +111,6 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     return Prepared(recipe, path, model, spec, calibration, evaluation, plans)
 
 
-def _named(sections: tuple[TargetSection, ...]) -> list[TargetSection]:
-    names = [s.name or f"{s.machine}-{s.runtime}" if s.runtime else s.machine for s in sections]
-    for section, name in zip(sections, names, strict=True):
-        if names.count(name) > 1:
-            raise RecipeError(f"two targets are called {name!r}", where=section.where, fix="give each a 'name'")
-    return [s.model_copy(update={"name": n}) for s, n in zip(sections, names, strict=True)]
-
-
 def _plan(section: TargetSection, recipe: Recipe) -> TargetPlan:
     machine = find_machine(section.machine)
     name = section.runtime or machine.runtimes[0]
@@ -128,8 +120,7 @@ def _plan(section: TargetSection, recipe: Recipe) -> TargetPlan:
     for step in section.passes if section.passes is not None else recipe.passes:
         cls = pass_class(step.name)
         steps.append(cls(cls.options_type.model_validate(step.options)))
-    assert section.name is not None
-    return TargetPlan(Target(section.name, machine, runtime(options)), section, tuple(steps))
+    return TargetPlan(Target(section.label, machine, runtime(options)), section, tuple(steps))
 
 
 def _open(source: DataSource | None, folder: Path, model: ir.Model) -> Samples | None:

@@ -5,6 +5,7 @@
     x: [N, 3, H, W], recipe says [1, 3, 48, 320]   ->  x: [1, 3, 48, 320], shapes inferred from there
     Constant -> Shape -> Gather -> Concat -> Reshape   ->  initializer -> Reshape
     Identity, Dropout, Cast to the same type, ...      ->  (gone)
+    If with a known condition                          ->  the branch that runs
     Relu(x), Relu(x)                                   ->  Relu(x)
 
 *Refuses*: folding random operators, operators of other domains, quantized storage (DequantizeLinear,
@@ -28,6 +29,7 @@ from tamis.passes.canonicalize.fold_constants import fold_constants
 from tamis.passes.canonicalize.foldable import find_foldable
 from tamis.passes.canonicalize.garbage import collector_paused
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
+from tamis.passes.canonicalize.inline_branches import inline_branches
 from tamis.passes.canonicalize.lift_constants import lift_constants
 from tamis.passes.canonicalize.no_ops import remove_no_ops
 from tamis.passes.canonicalize.specialize_inputs import conflict, forget_negative_sizes, specialize_inputs
@@ -49,7 +51,7 @@ class Canonicalize(GraphPass[Options]):
     """Specialise shapes, fold constants and shapes, remove what is dead, duplicate or does nothing.
 
     *Match*: graph inputs that the recipe gives a shape; ``Constant`` nodes; nodes over constants and
-    static shapes; no-ops; nodes with equal operator, attributes and inputs; equal initializers; nodes,
+    static shapes; Ifs with a known condition; no-ops; nodes with equal operator, attributes and inputs; equal initializers; nodes,
     initializers, functions and opset imports that nothing uses.
 
     *Rewrite*: input shapes are set, then shapes are inferred and constants folded until nothing
@@ -107,13 +109,16 @@ class Canonicalize(GraphPass[Options]):
 
     def _fold(self, model: ir.Model, counts: Counter[str]) -> list[Skip]:
         """Infer and fold until nothing is left to fold; a folded shape is what the next inference needs."""
-        folded = -1
-        while folded:
+        progress = True
+        while progress:
             counts["shapes inferred"] += infer_shapes(model)
-            skips, folded = [], 0
+            skips, folded = list[Skip](), 0
             for graph in model.graphs():
                 found = find_foldable(graph, model, int(self.options.max_folded_mb * 1e6))
                 skips.extend(found.skips)
                 folded += fold_constants(graph, model, found) if found.nodes else 0
+            inlined = inline_branches(model)
             counts["nodes folded"] += folded
+            counts["branches inlined"] += inlined
+            progress = folded + inlined > 0
         return skips

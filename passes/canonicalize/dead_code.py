@@ -20,11 +20,12 @@ def remove_dead_nodes(model: ir.Model) -> int:
     for graph in reversed(list(model.graphs())):
         for node in reversed(graph):
             if not any(v.uses() or v.is_graph_output() for v in node.outputs):
-                removed += _remove(graph, node)
+                discard(graph, node)
+                removed += 1
     return removed
 
 
-def _remove(graph: ir.Graph, node: ir.Node) -> int:
+def discard(graph: ir.Graph, node: ir.Node) -> None:
     """Remove ``node``, after letting go of what the nodes of its subgraphs capture from outer graphs."""
     for attribute in node.attributes.values():
         for inner in _graphs(attribute):
@@ -32,7 +33,6 @@ def _remove(graph: ir.Graph, node: ir.Node) -> int:
                 for index in range(len(child.inputs)):
                     child.replace_input_with(index, None)
     graph.remove(node, safe=True)
-    return 1
 
 
 def _graphs(attribute: ir.Attr) -> list[ir.Graph]:

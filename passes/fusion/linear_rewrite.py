@@ -39,7 +39,9 @@ def rewrite(chain: Chain, names: Names) -> None:
         _redirect(result, add)
         result = add.outputs[0]
     for folded in chain.after:
-        bypass(folded, result)
+        name = folded.outputs[0].name
+        if bypass(folded, result) and not result.is_graph_output():
+            result.name = name  # a value keeps its name only as long as it means the same
     drop_if_unused(dict.fromkeys(constants))
 
 

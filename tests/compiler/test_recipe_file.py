@@ -143,7 +143,9 @@ def test_extends_a_shipped_recipe(tmp_path: Path) -> None:
 def test_a_circle_of_extends_is_named(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", "version: 1\nextends: b.yaml\n")
     write(tmp_path, "b.yaml", "version: 1\nextends: ./a.yaml\n")
-    with pytest.raises(RecipeError, match=r"b\.yaml:2:10: recipes extend each other in a circle; found a\.yaml -> b\.yaml -> a\.yaml;"):
+    with pytest.raises(
+        RecipeError, match=r"b\.yaml:2:10: recipes extend each other in a circle; found a\.yaml -> b\.yaml -> a\.yaml;"
+    ):
         load_recipe(tmp_path / "a.yaml")
 
 

@@ -273,6 +273,43 @@ def test_constants_in_subgraphs_fold_there() -> None:
     assert same_bits(wanted, run(found, feeds))
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_branch_with_a_known_condition_takes_the_place_of_the_if(rank: int) -> None:
+    dims = ", ".join("2" * rank)
+    found = model(f"""g (float[{dims}] x) => (float[{dims}] y, float[{dims}] z, int64[1] r) <int64[1] one = {{1}}, int64[1] k = {{5}}> {{
+        s = Shape(x)
+        r = Shape(s)
+        c = Equal(r, one)
+        y, z = If(c) <then_branch = t () => (float[{dims}] a, float[{dims}] b) {{ t = Exp(x)\n a = Neg(t)\n b = Identity(x) }},
+                      else_branch = e () => (float[{dims}] a, float[{dims}] b) {{ t = Relu(x)\n a = Abs(t)\n b = Abs(x) }}>
+    }}""")
+    x = random(*[2] * rank)
+    wanted = run(found, {"x": x})
+    assert canonicalize(found)["branches inlined"] == 1
+    assert op_types(found) == (
+        ["Constant", "Exp", "Neg", "Identity"] if rank == 1 else ["Constant", "Relu", "Abs", "Abs"]
+    )
+    assert [v.name for v in found.graph.outputs] == ["y", "z", "r"]
+    assert same_bits(wanted, run(found, {"x": x}))
+
+
+def test_inlined_names_do_not_clash() -> None:
+    branches = """<then_branch = t () => (float[2] a) { k = Constant<value_floats = [1.0, 2.0]>()\n t = Mul(x, k)\n a = Neg(t) },
+                   else_branch = e () => (float[2] a) { t = Exp(x)\n a = Abs(t) }>"""
+    found = model(f"""g (float[2] x, bool c) => (float[2] y) <bool yes = {{1}}, bool no = {{0}}> {{
+        p = If(yes) {branches}
+        q = If(no) {branches}
+        r = If(yes) {branches}
+        s = If(c) {branches}
+        y = Sum(p, q, r, s)
+    }}""")
+    feeds = {"x": random(2), "c": np.array(True)}
+    wanted = run(found, feeds)
+    assert canonicalize(found)["branches inlined"] == 3
+    assert op_types(found) == ["Mul", "Neg", "Exp", "Abs", "If", "Sum"]
+    assert same_bits(wanted, run(found, feeds))
+
+
 def test_functions_are_used_but_not_changed() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17, "f" : 1]>
     g (float[2] x) => (float[2] y) { a = f.twice(x)\n b = f.twice(x)\n y = Sub(a, b) }
