@@ -25,6 +25,12 @@ def test_iou_is_over_all_pixels_of_all_samples() -> None:
     assert metric.result() == 3 / 5
 
 
+def test_iou_counts_nan_as_the_opposite_of_its_label() -> None:
+    metric = Iou()
+    metric.update({"y": floats([[0.9, np.nan, np.nan]])}, np.array([1, 0, 1]))
+    assert metric.result() == 1 / 3
+
+
 def test_iou_without_positives() -> None:
     metric = Iou()
     metric.update({"y": floats([[0.0]])}, np.array([0]))
