@@ -99,7 +99,9 @@ class Manifest(_Data):
     dims: dict[str, tuple[int, int]]
     outputs: tuple[str, ...]
     steps: tuple[StepRecord, ...]
-    drift: float | None = Field(description="Largest normwise relative error of the lowered model on the user's samples.")
+    drift: float | None = Field(
+        description="Largest normwise relative error of the lowered model on the user's samples."
+    )
     sqnr_db: float | None = Field(description="Outputs of the lowered model against the model as given, dB.")
     accuracy: AccuracyRecord | None
     golden: GoldenRecord

@@ -73,6 +73,9 @@ def save_model(model: ir.Model, path: Path) -> list[Path]:
             return [path]
         data = path.with_name(f"{path.name}.data")
         ir.save(model, path, external_data=data.name, size_threshold_bytes=EXTERNAL_FROM)
+        for _, tensor in initializers(model):
+            if isinstance(tensor, ir.ExternalTensor):
+                tensor.release()  # the mapping; it comes back when the weights are read again
     except OSError as error:
         raise write_error(error, path) from error
     return [path, data]
@@ -120,7 +123,9 @@ def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol | None:
 
 def reference_to(place: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
     """A stand-in that is written as a reference to ``place``, without the weights."""
-    return ir.ExternalTensor(place, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=str(tensor.name))
+    return ir.ExternalTensor(
+        place, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=str(tensor.name)
+    )
 
 
 def weight_bytes(model: ir.Model) -> int:

@@ -20,6 +20,7 @@ from tamis.compiler.golden import write_golden
 from tamis.compiler.graph_pass import Contract, Feeds
 from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, TargetRecord
 from tamis.compiler.measure import compare, time_one
+from tamis.compiler.model_file import INLINE_LIMIT, weight_bytes
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Outcome, Pipeline
 from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
@@ -103,7 +104,7 @@ def build_target(
         lowered = target.runtime.load(folder, artifact)
     proof = _prove(made, plan, outcome, lowered, verifier, baseline, phases, quiet)
     with phases.phase("golden"):
-        golden = write_golden(folder, samples[:GOLDEN_CASES], lowered, load_unoptimized(outcome.model))
+        golden = write_golden(folder, verifier.accepted(GOLDEN_CASES), lowered)
     measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet)
     manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -188,22 +189,29 @@ def _measure(
     phases: Phases,
     quiet: bool,
 ) -> tuple[dict[str, Any], Reached]:
-    """Latency, paired ratio over the model as given, and size."""
-    with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
-        original = target.runtime.load_model(made.model)
-        ratio = compare(
-            lambda: original(feeds), lambda: lowered(feeds), seconds=MEASURE_SECONDS, progress=progress.update
-        )
-        latency = time_one(lambda: lowered(feeds), seconds=MEASURE_SECONDS / 2)
+    """Latency, paired ratio over the model as given, and size.
+
+    A pair needs both models in memory. Of models over ``INLINE_LIMIT`` the ratio is measured only if a budget
+    asks for it, so that a compile needs little more memory than the model.
+    """
     budget = made.recipe.budget.latency
+    asked = budget is not None and budget.min_speedup is not None
+    ratio = None
+    with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
+        latency = time_one(lambda: lowered(feeds), seconds=MEASURE_SECONDS / 2)
+        if asked or weight_bytes(made.model) < INLINE_LIMIT:
+            original = target.runtime.load_model(made.model)
+            ratio = compare(
+                lambda: original(feeds), lambda: lowered(feeds), seconds=MEASURE_SECONDS, progress=progress.update
+            )
     reached = Reached(
         drop=proof.accuracy.drop if proof.accuracy else None,
         sqnr_db=proof.verdict.sqnr_db,
         milliseconds=latency.percentile_ms(budget.p) if budget else None,
-        speedup=ratio.speedup,
+        speedup=ratio.speedup if ratio else None,
         megabytes=sum((folder / f).stat().st_size for f in artifact.files) / MB,
     )
-    return {"speedup": ratio.to_dict(), "latency": latency.to_dict()}, reached
+    return {"speedup": ratio and ratio.to_dict(), "latency": latency.to_dict()}, reached
 
 
 def _manifest(

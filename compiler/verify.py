@@ -136,6 +136,11 @@ class Verifier:
         """Judge a lowered model against the model as given."""
         return self._judge(runner, contract, self._original)
 
+    def accepted(self, count: int) -> list[tuple[Feeds, Outputs]]:
+        """The first ``count`` samples of the user with the reference outputs of the model accepted last."""
+        users = [(c.feeds, o) for c, o in zip(self.cases, self._reference, strict=True) if c.user]
+        return users[:count]
+
     def accept(self, verdict: Verdict) -> None:
         """The outputs of the judged model become the reference of the next step."""
         self._reference = list(verdict.outputs)

@@ -132,9 +132,7 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """Search the settings that the recipe leaves open; see ``tune_session``."""
         fixed = frozenset(self.options.model_dump(exclude_none=True))
         start = _here(self._default(machine))
-        return tune_session(
-            lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress
-        )
+        return tune_session(lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress)
 
     def _default(self, machine: Machine) -> Settings:
         return Settings.model_validate({"threads": machine.threads, **self.options.model_dump(exclude_none=True)})

@@ -261,6 +261,25 @@ def test_dead_parts_go_and_captured_values_stay() -> None:
     assert same_bits(wanted, run(found, feeds))
 
 
+def test_value_captured_only_by_dead_code_is_dead() -> None:
+    found = model("""g (float[2] x, bool c) => (float[2] y) {
+        captured = Exp(x)
+        dead = If(c) <then_branch = a () => (float[2] p) { p = Neg(captured) },
+                      else_branch = b () => (float[2] q) {
+                          q = If(c) <then_branch = d () => (float[2] r) { r = Abs(captured) },
+                                     else_branch = e () => (float[2] s) { s = Neg(captured) }> }>
+        y = Relu(x)
+    }""")
+    assert canonicalize(found)["dead nodes removed"] == 2
+    assert op_types(found) == ["Relu"]
+
+
+def test_invented_names_of_dimensions_are_dropped() -> None:
+    found = model("g (float[N, 3] x) => (int64[M, 2] y) { i = NonZero(x)\n y = Transpose(i) }")
+    canonicalize(found)
+    assert next(iter(found.graph)).outputs[0].shape == ir.Shape([2, None])
+
+
 def test_constants_in_subgraphs_fold_there() -> None:
     found = model("""g (float[2] x, bool c) => (float[2] y) {
         y = If(c) <then_branch = t () => (float[2] r) { k = Constant<value_floats = [1.0, 2.0]>()\n m = Neg(k)\n r = Add(x, m) },

@@ -182,6 +182,17 @@ def test_folds_before_convolution_where_padding_allows(line: str, attributes: st
     assert_close(wanted, run(found, {"x": X}))
 
 
+def test_value_before_with_several_readers_stays() -> None:
+    graph = """g (float[2, 3, 8, 8] x) => (float[2, 4, 6, 6] y, float[2, 3, 8, 8] z) {
+        s = Mul(x, k)
+        y = Conv(s, w)
+        z = Relu(s)
+    }"""
+    result = fold(model(graph, w=W, k=C3))
+    assert not result.modified
+    assert reasons(result) == {"something else reads the value in between"}
+
+
 def test_shift_before_transposed_convolution_stays() -> None:
     graph = "g (float[1, 3, 4] x) => (float[1, 2, 6] y) { s = Add(x, k)\n y = ConvTranspose(s, w) }"
     result = fold(model(graph, w=random(3, 2, 3), k=random(3, 1)))

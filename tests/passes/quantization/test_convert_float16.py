@@ -168,6 +168,16 @@ def test_nodes_inside_subgraphs(weights_only: bool) -> None:
         assert_half_precise(w, found, f)
 
 
+def test_float16_that_is_in_the_model_is_read_without_a_detour() -> None:
+    found = model("g (float16[5, 16] x) => (float[5, 8] y) { t = Cast<to = 1>(x)\n y = MatMul(t, w) }", w=W)
+    feeds = {"x": X.astype(np.float16)}
+    wanted = run(found, feeds)
+    assert reasons(convert(found)) == ["Cast from float16"]
+    product = next(n for n in found.graph if n.op_type == "MatMul")
+    assert product.inputs[0] is found.graph.inputs[0]
+    assert_half_precise(wanted, found, feeds)
+
+
 def test_operators_of_other_domains_read_float32() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
     g (float[2] x) => (float[2] y) <float[2] u> { t = Relu(x)\n u = acme.Twist(t)\n y = Neg(u) }"""

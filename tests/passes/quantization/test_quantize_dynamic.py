@@ -10,7 +10,10 @@ import onnx_ir as ir
 import pytest
 
 from tamis.compiler.errors import PreconditionError
-from tamis.compiler.graph_pass import PassResult
+from tamis.compiler.graph_pass import PassContext, PassResult
+from tamis.compiler.machine import find_machine
+from tamis.compiler.registry import runtime_class
+from tamis.compiler.target import Target
 from tamis.passes.quantization.quantize_dynamic import Options, QuantizeDynamic
 from tests.models import Array, check, elements, model, nodes, op_types, random, run
 
@@ -86,6 +89,22 @@ def test_products_of_one_value_share_its_quantization_and_a_shared_weight() -> N
     quantize(found)
     assert op_types(found).count("DynamicQuantizeLinear") == 1
     assert len(found.graph.initializers) == 2
+
+
+def test_different_weights_are_not_shared() -> None:
+    graph = "g (float[N, 16] x) => (float[N, 8] y) { a = MatMul(x, v)\n b = MatMul(x, w)\n y = Sub(a, b) }"
+    found = model(graph, v=W, w=random(16, 8, seed=7))
+    wanted = run(found, {"x": X})
+    quantize(found)
+    assert sqnr(wanted, run(found, {"x": X})) > 30
+
+
+@pytest.mark.parametrize(("machine", "largest"), [("x86-64-avx2", 64), ("x86-64-avx512-vnni", 127), (None, 64)])
+def test_weights_stay_pair_safe_where_the_machine_saturates(machine: str | None, largest: int) -> None:
+    target = None if machine is None else Target("t", find_machine(machine), runtime_class("onnxruntime")())
+    found = model(MATMUL, w=np.ones((16, 8), np.float32))
+    QuantizeDynamic(Options(min_elements=0))(found, PassContext(target=target))
+    assert elements(found, next(n for n in found.graph.initializers if n.endswith("quantized"))).max() == largest
 
 
 def test_weight_with_other_readers_stays_for_them() -> None:
