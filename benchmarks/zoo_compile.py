@@ -14,7 +14,8 @@ from tamis.compiler.cli.output import table
 
 def main() -> None:
     """Print the table; exit with status 1 if a model does not compile or verify."""
-    rows, failed = [], False
+    rows: list[tuple[str, ...]] = []
+    failed = False
     with tempfile.TemporaryDirectory() as name:
         for model in MODULES:
             folder = build(entry(model))

@@ -6,7 +6,6 @@ from the operating system (``ru_maxrss``: file-backed pages that are mapped coun
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
@@ -59,20 +58,14 @@ def child(path: Path, out: Path) -> None:
 
 def main() -> None:
     """Print peak memory over model size."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--child", nargs=2, type=Path)
-    arguments = parser.parse_args()
-    if arguments.child:
-        child(*arguments.child)
-        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = write_model(folder)
         size = sum(p.stat().st_size for p in folder.iterdir())
-        command = [sys.executable, "-m", "benchmarks.overhead.large_model", "--child", path, folder / "out"]
+        command = [sys.executable, "-m", "benchmarks.overhead.large_model", str(path), str(folder / "out")]
         peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(f"compile of {size / 1e9:.2f} GB: peak {peak / 1e9:.2f} GB = {peak / size:.2f} x its size (goal: < 1.3)")
 
 
 if __name__ == "__main__":
-    main()
+    child(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -71,7 +71,7 @@ def _extend_after(chain: Chain, linear: Linear) -> Linear:
             return linear
         if not is_candidate(user):
             return linear
-        step = "rank of the output is not known" if channels is None else read_affine(user, value, channels)
+        step = read_affine(user, value, channels)
         folded = step if isinstance(step, str) else finite(linear.after(step))
         if isinstance(folded, str):
             chain.skip(folded, user)

@@ -37,26 +37,27 @@ class Linear:
     def has_bias(self) -> bool:
         return self.node.op_type != "MatMul"
 
-    def outputs(self) -> Channels | None:
-        """Channels of the output; None if its rank is not known."""
+    def outputs(self) -> Channels:
+        """Channels of the output."""
         if self.node.op_type in ("Conv", "ConvTranspose"):
             return Channels(self.weight.ndim, 1, self.bias.size)
-        shape = self.node.outputs[0].shape
-        rank = 2 if self.node.op_type == "Gemm" else None if shape is None else len(shape)
-        return None if rank is None else Channels(rank, rank - 1, self.bias.size)
+        return self._last_axis(self.node.outputs[0], self.bias.size)
 
     def inputs(self) -> Channels | str:
-        """Channels of the first input, or why they are not known or not on the expected axis."""
+        """Channels of the first input, or why they are not on the expected axis."""
         if self.node.op_type == "Conv":
             return Channels(self.weight.ndim, 1, self.weight.shape[1] * groups(self.node))
         if self.node.op_type == "ConvTranspose":
             return Channels(self.weight.ndim, 1, self.weight.shape[0])
         if int_attribute(self.node, "transA", 0):
             return "first input of Gemm is transposed"
-        value = self.node.inputs[0]
+        return self._last_axis(self.node.inputs[0], self.weight.shape[0])
+
+    def _last_axis(self, value: ir.Value | None, count: int) -> Channels:
+        """Channels of an operand of a matrix product; of unknown rank, so few axes that what fits them fits any."""
         shape = None if value is None else value.shape
-        rank = 2 if self.node.op_type == "Gemm" else None if shape is None else len(shape)
-        return "rank of the input is not known" if rank is None else Channels(rank, rank - 1, self.weight.shape[0])
+        rank = 2 if self.node.op_type == "Gemm" else 1 if shape is None else len(shape)
+        return Channels(rank, rank - 1, count)
 
     def after(self, affine: Affine) -> Linear:
         """``affine(self(x))`` as one linear operator."""

@@ -81,7 +81,8 @@ def _has_body(key: Key, opset: int) -> bool:
     if not onnx.defs.has(name, domain=domain, max_inclusive_version=opset):
         return False
     schema = onnx.defs.get_schema(name, domain=domain, max_inclusive_version=opset)
-    return bool(schema.has_function or schema.has_context_dependent_function)
+    # missing from onnx's type stubs
+    return bool(schema.has_function or schema.has_context_dependent_function)  # type: ignore[attr-defined]
 
 
 def _domain(domain: str) -> str:

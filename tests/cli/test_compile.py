@@ -141,7 +141,7 @@ def test_run_compare_bench_and_bisect(tamis: Command, project: Path) -> None:
 def test_compare_and_bisect_name_what_differs(tamis: Command, project: Path) -> None:
     model = onnx.load(project / "tiny.onnx")
     weight = next(t for t in model.graph.initializer if t.name == "shift")
-    weight.CopyFrom(onnx.numpy_helper.from_array(np.float32([1.1, 0.2, 0.3, 0.4]), "shift"))
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.array([1.1, 0.2, 0.3, 0.4], np.float32), "shift"))
     onnx.save(model, project / "wrong.onnx")
     ran = tamis("compare", "tiny.onnx", "wrong.onnx", "--tolerance", "1e-5", "--shape", "x=1,3,8,8")
     assert ran.status == 3

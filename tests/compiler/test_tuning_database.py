@@ -1,0 +1,108 @@
+"""What was measured is found again, for the same workload on the same target only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tamis.compiler.errors import TuningError
+from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest, remove_database
+
+HERE = {"cpu": "a", "onnxruntime": "1.32.0"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tuning.sqlite"
+
+
+def test_a_record_is_found_by_its_whole_key_only(path: Path) -> None:
+    with TuningDatabase(path) as database:
+        database.put("guard", "w1", HERE, {"verdict": "faster"}, {"speedup": 1.2})
+    with TuningDatabase(path) as database:
+        found = database.get("guard", "w1", HERE)
+        assert found is not None
+        assert found.value == {"verdict": "faster"}
+        assert found.measurements == {"speedup": 1.2}
+        assert database.get("guard", "w2", HERE) is None
+        assert database.get("other", "w1", HERE) is None
+        assert database.get("guard", "w1", HERE | {"onnxruntime": "1.33.0"}) is None
+
+
+def test_the_order_of_a_fingerprint_does_not_matter() -> None:
+    assert fingerprint_digest(HERE) == fingerprint_digest(dict(reversed(HERE.items())))
+
+
+def test_the_newest_record_counts(path: Path) -> None:
+    with TuningDatabase(path) as database:
+        for verdict in ("slower", "faster"):
+            database.put("guard", "w", HERE, {"verdict": verdict}, {})
+        found = database.get("guard", "w", HERE)
+        assert found is not None
+        assert found.value == {"verdict": "faster"}
+        assert len(list(database.items())) == 1
+
+
+def test_export_and_import(path: Path, tmp_path: Path) -> None:
+    with TuningDatabase(path) as database:
+        for i in range(3):
+            database.put("guard", f"w{i}", HERE, {"i": i}, {})
+        assert database.export_to(tmp_path / "records.jsonl") == 3
+    with TuningDatabase(tmp_path / "other.sqlite") as other:
+        other.put("guard", "w1", HERE, {"i": 99}, {})
+        assert other.import_from(tmp_path / "records.jsonl") == 2
+        kept = other.get("guard", "w1", HERE)
+        assert kept is not None
+        assert kept.value == {"i": 99}
+        assert other.import_from(tmp_path / "records.jsonl") == 0
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"kind": "guard"}', "digest"])
+def test_a_damaged_line_adds_nothing(path: Path, tmp_path: Path, damage: str) -> None:
+    with TuningDatabase(path) as database:
+        database.put("guard", "w0", HERE, {}, {})
+        database.export_to(tmp_path / "records.jsonl")
+        good = (tmp_path / "records.jsonl").read_text()
+        bad = good.replace('"cpu": "a"', '"cpu": "b"') if damage == "digest" else damage + "\n"
+        (tmp_path / "records.jsonl").write_text(good.replace("w0", "w1") + bad)
+        with pytest.raises(TuningError, match=r"records.jsonl:2"):
+            database.import_from(tmp_path / "records.jsonl")
+        assert len(list(database.items())) == 1
+
+
+def test_a_damaged_file_is_an_error_and_can_be_removed(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(TuningError, match="tamis cache clear"):
+        TuningDatabase(path)
+    assert path.exists()
+    remove_database(path)
+    with TuningDatabase(path) as database:
+        assert list(database.items()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TuningError, match="TAMIS_CACHE_DIR"):
+        TuningDatabase(tmp_path / "file" / "tuning.sqlite")
+
+
+def test_two_processes_write_at_once(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tamis.compiler.tuning_database import TuningDatabase\n"
+        "with TuningDatabase(Path(sys.argv[1])) as d:\n"
+        "    for i in range(50): d.put('guard', f'{sys.argv[2]}-{i}', {'cpu': 'a'}, {}, {})\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(path), name], env=_environment()) for name in "ab"]
+    assert [p.wait(60) for p in both] == [0, 0]
+    with TuningDatabase(path) as database:
+        assert len(list(database.items())) == 100
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    root = Path(__file__).resolve().parents[2]
+    return {**os.environ, "PYTHONPATH": str(root / "src")}
