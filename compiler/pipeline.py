@@ -190,9 +190,11 @@ class Pipeline:
     ) -> None:
         if step.contract is Contract.LOSSY and verdict.over_budget:
             raise Undone(verdict.detail, budget=True)
-        with self.phases.phase("bisect"):
-            found = first_divergence(before, candidate, verdict.feeds, self.verifier.load, contract=step.contract)
-        at = found.describe() if found else "no single node: the outputs differ only together"
+        at = (
+            "the model does not run any more"
+            if verdict.refused
+            else self._first_wrong(step, before, candidate, verdict)
+        )
         if step.options.on_violation == "skip":
             raise Undone(f"broke its contract: {verdict.detail}; {at}")
         raise ContractViolationError(
@@ -202,6 +204,11 @@ class Pipeline:
             found=verdict.detail,
             fix="report this defect of the pass; 'on_violation: skip' leaves it out",
         )
+
+    def _first_wrong(self, step: GraphPass[Any], before: ir.Model, candidate: ir.Model, verdict: Verdict) -> str:
+        with self.phases.phase("bisect"):
+            found = first_divergence(before, candidate, verdict.feeds, self.verifier.load, contract=step.contract)
+        return found.describe() if found else "no single node: the outputs differ only together"
 
     def _accuracy(self, candidate: ir.Model, judged: dict[str, Any]) -> None:
         if self.evaluation is None or self.baseline is None:

@@ -61,6 +61,7 @@ class Verdict:
         sqnr_db: Smallest signal-to-noise ratio of the float outputs over the user's samples, dB, against the
             model as given.
         over_budget: Not ok only because the recipe's ``min_sqnr`` is not kept.
+        refused: The runtime refused the model, or failed on an input.
         outputs: All outputs, in the order of the verifier's cases, for ``accept``.
     """
 
@@ -74,6 +75,7 @@ class Verdict:
     adversarial_needed: float
     sqnr_db: float
     over_budget: bool = False
+    refused: bool = False
     outputs: Sequence[Outputs] = field(default=(), repr=False)
 
 
@@ -263,7 +265,16 @@ class Verifier:
     def _refused(self, contract: Contract, case: Case, detail: str) -> Verdict:
         infinite = float("inf")
         return Verdict(
-            False, contract, case.label, case.feeds, "a model that runs", detail, infinite, infinite, -infinite
+            False,
+            contract,
+            case.label,
+            case.feeds,
+            "a model that runs",
+            detail,
+            infinite,
+            infinite,
+            -infinite,
+            refused=True,
         )
 
 

@@ -75,25 +75,28 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def write_recipe(
     folder: Path,
-    inputs: Mapping[str, tuple[int, ...]],
+    inputs: Mapping[str, tuple[int | str, ...]],
     metric: str,
     calibration_samples: int,
     ranges: Mapping[str, tuple[int, int]] | None = None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> None:
     """``recipe.yaml``: lossless passes on the fixed shapes, with both data sets and the metric.
 
     Args:
         folder: The entry's folder.
-        inputs: Graph input -> shape of one sample, batch included.
+        inputs: Graph input -> shape of one sample, batch included; a name leaves that size open.
         metric: Name of the task metric.
         calibration_samples: Number of calibration samples that the recipe uses.
         ranges: Graph input -> smallest and largest legal value, for indices.
+        sizes: Name of an open size -> smallest and largest value.
     """
     lines = ["version: 1", "extends: lossless", "model: model.onnx", "inputs:"]
     for name, shape in inputs.items():
         limits = f", range: {list(ranges[name])}" if ranges and name in ranges else ""
+        limits += "".join(f", {open_}: {list((sizes or {})[open_])}" for open_ in shape if isinstance(open_, str))
         key = f'"{name}"' if ":" in name else name
-        lines.append(f"  {key}: {{shape: {list(shape)}{limits}}}")
+        lines.append(f"  {key}: {{shape: [{', '.join(map(str, shape))}]{limits}}}")
     lines += [
         "data:",
         f"  calibration: {{npz: calibration.npz, samples: {calibration_samples}}}",

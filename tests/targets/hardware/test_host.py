@@ -13,10 +13,10 @@ from tamis.targets.hardware.host import detect, machine_from
 @pytest.mark.parametrize(
     ("features", "arch", "pair", "saturates", "multiple"),
     [
-        (("avx2", "fma"), "x86-64", "u8s8", True, 8),
+        (("ssse3", "avx2", "fma"), "x86-64", "u8s8", True, 8),
         (("avx2", "fma", "avx_vnni"), "x86-64", "u8s8", False, 8),
         (("avx2", "fma", "avx512f", "avx512_vnni"), "x86-64", "u8s8", False, 16),
-        (("asimd", "asimddp"), "aarch64", "s8s8", False, 8),
+        (("asimd", "asimddp"), "aarch64", "s8s8", False, 16),
     ],
 )
 def test_what_follows_from_the_features(
