@@ -11,7 +11,8 @@ for Conv, ConvTranspose (with groups), Gemm and MatMul.
 
 *Refuses*: a value between the two that something else reads or that is a graph output; operands that are
 not constant, not scalar or per channel, or enlarge the shape; ``c / x``; BatchNormalization in training
-mode or over another axis; a shift before padding; element types other than float16, float32, float64;
+mode or over another axis; a shift before padding; the factor 1/2 of a GELU that is spelled out, since without
+it runtimes do not know it for one; element types other than float16, float32, float64;
 results that are not finite; models below opset 9.
 """
 
@@ -59,6 +60,7 @@ class FoldConvAffine(GraphPass[Options]):
     name = "fold-conv-affine"
     stage = Stage.FUSE
     contract = Contract.CLOSE
+    speed_motivated = True
     options_type = Options
 
     def call(self, model: ir.Model, context: PassContext) -> PassResult:

@@ -13,6 +13,7 @@ from tamis.passes.fusion.linear_nodes import Linear, read_linear
 from tamis.passes.graph_edit import sole_user
 
 OTHER_READERS = "something else reads the value in between"
+OF_A_GELU = "the factor of a GELU, which runtimes fuse as a whole"
 
 
 @dataclass
@@ -101,6 +102,8 @@ def _fold_before(linear: Linear, producer: ir.Node, value: ir.Value) -> Linear |
         return "operand is not constant"
     if sole_user(value) is None:
         return OTHER_READERS
+    if _is_gelu_product(data.producer()):
+        return OF_A_GELU
     if isinstance(channels, str):
         return channels
     if not _keeps_shape(producer, data, channels):
@@ -108,6 +111,15 @@ def _fold_before(linear: Linear, producer: ir.Node, value: ir.Value) -> Linear |
     step = read_affine(producer, data, channels)
     folded = step if isinstance(step, str) else linear.before(step)
     return folded if isinstance(folded, str) else finite(folded)
+
+
+def _is_gelu_product(node: ir.Node | None) -> bool:
+    """Whether ``node`` is ``x * (1 + erf(..))`` or ``x * (1 + tanh(..))``."""
+    if node is None or node.op_type != "Mul":
+        return False
+    sums = [p for v in node.inputs if v is not None and (p := v.producer()) is not None and p.op_type == "Add"]
+    terms = [p for node in sums for v in node.inputs if v is not None and (p := v.producer()) is not None]
+    return any(term.op_type in ("Erf", "Tanh") for term in terms)
 
 
 def finite(linear: Linear) -> Linear | str:
