@@ -10,13 +10,15 @@ again, which keeps rebuilds bit-identical.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
 
 from tamis.compiler.digest import model_digest
 from tamis.compiler.graph_pass import Contract, Feeds
-from tamis.compiler.measure import compare
+from tamis.compiler.measure import Call
+from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.target import Target
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 
@@ -64,8 +66,9 @@ def guard(
     workload = fingerprint_digest({"before": model_digest(before), "after": model_digest(after), "shapes": str(shapes)})
     stored = database.get(KIND, workload, fingerprint)
     if stored is None:
-        runners = [target.runtime.load_model(m) for m in (before, after)]
-        measured = compare(lambda: runners[0](feeds), lambda: runners[1](feeds), seconds=seconds)
+        measured = compare_loads(
+            lambda: _load(before, feeds, target), lambda: _load(after, feeds, target), seconds=seconds
+        )
         database.put(KIND, workload, fingerprint, {"verdict": measured.verdict}, measured.to_dict())
         verdict, record = str(measured.verdict), measured.to_dict()
     else:
@@ -73,3 +76,7 @@ def guard(
     keep = verdict == "faster" if contract is Contract.LOSSY else verdict != "slower"
     wanted = "faster" if contract is Contract.LOSSY else "not slower"
     return Guarded(keep, f"measured {verdict} on {target.name}, must be {wanted}", record, stored is not None)
+
+
+def _load(model: ir.Model, feeds: Feeds, target: Target) -> Call:
+    return partial(target.runtime.load_model(model), feeds)

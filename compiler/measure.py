@@ -1,6 +1,6 @@
 """Timing: is B faster than A on this machine, by how much, and how sure is that?
 
-The one module that times models: the latency guard, ``tamis bench``, tuning and the benchmarks use it.
+Whatever times models uses this module, or ``measure_loads``, which repeats it over several loads of the models.
 A and B are timed in pairs whose order alternates (AB BA AB BA ...), so that whatever slows the machine
 down for a while slows both; ``paired_ratio`` makes a ratio with an interval of the pairs.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from tamis.compiler.paired_ratio import Times, Verdict, noise_of, ratio_of, verdict_of
+from tamis.compiler.paired_ratio import Ratio, Times, Verdict, centre_of, noise_of, ratio_of, verdict_of
 
 Call = Callable[[], object]
 
 MIN_GAIN = 0.03
-"""Smaller differences give no verdict. Two loads of the same model into the same process differ by up to that much,
-wherever their weights happen to lie in memory, and no number of pairs shows that this is not a gain."""
+"""Smaller differences give no verdict. Two loads of the same model into the same process differ by up to that much if a
+call takes milliseconds, wherever their weights happen to lie; no number of pairs shows that this is not a gain."""
 MAX_PAIRS = 500
 """Beyond that many pairs, samples get longer instead: more pairs sharpen little and fill the records."""
 FEWEST_PAIRS = 10
@@ -56,6 +56,20 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """What was timed.
+
+    Args:
+        wall, cpu: (pairs, 2), nanoseconds a call of A and of B; even rows ran A first.
+        calls: Calls in one sample of A and of B.
+    """
+
+    wall: Times
+    cpu: Times
+    calls: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """B against A, measured in interleaved pairs.
 
@@ -71,6 +85,7 @@ class Comparison:
         samples_a, samples_b: Wall time per call, nanoseconds; entry i of both is pair i; even pairs ran A first.
         cpu_a, cpu_b: CPU time per call, nanoseconds.
         calls_a, calls_b: Calls in one sample.
+        loads: Speedup in each round, if both were loaded anew for every round; see ``compare_loads``.
     """
 
     speedup: float
@@ -87,6 +102,7 @@ class Comparison:
     cpu_b: tuple[float, ...]
     calls_a: int
     calls_b: int
+    loads: tuple[float, ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -121,6 +137,7 @@ class Comparison:
             **self.summary(),
             "calls_a": self.calls_a,
             "calls_b": self.calls_b,
+            "loads": list(self.loads),
             **{f"{name}_ns": [round(v, 1) for v in getattr(self, name)] for name in raw},
         }
 
@@ -177,26 +194,44 @@ def compare(
         clock: Time source.
         progress: Gets (fraction done, ratio of the last pair) between pairs.
     """
+    found = time_pairs(a, b, min_pairs=min_pairs, seconds=seconds, clock=clock, progress=progress)
+    return comparison([found], ratio_of(found.wall, seed), ratio_of(found.cpu, seed), min_gain)
+
+
+def time_pairs(
+    a: Call,
+    b: Call,
+    *,
+    min_pairs: int,
+    seconds: float,
+    clock: Clock | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Pairs:
+    """Warm up and take the samples; see ``compare``."""
     clock = clock or Clock()
     with _no_garbage_collection():
         length = max(SAMPLE_NS, seconds * 1e9 / (2 * MAX_PAIRS))
-        calls = [_calls_per_sample(_warm_up(call, seconds, clock), length) for call in (a, b)]
+        first, second = (_calls_per_sample(_warm_up(call, seconds, clock), length) for call in (a, b))
+        calls = (first, second)
         wall, cpu = _pairs((a, b), calls, min_pairs, seconds, clock, progress)
-    speedup, low, high = ratio_of(wall, seed)
-    cpu_ratio = ratio_of(np.maximum(cpu, clock.cpu_resolution / np.asarray(calls)), seed)
+    return Pairs(wall, np.maximum(cpu, clock.cpu_resolution / np.asarray(calls)), calls)
+
+
+def comparison(rounds: Sequence[Pairs], wall: Ratio, cpu: Ratio, min_gain: float) -> Comparison:
+    """What was timed in one or several rounds, with ratio and interval of the wall and of the CPU time."""
+    walls, cpus = (np.concatenate([getattr(r, kind) for r in rounds]) for kind in ("wall", "cpu"))
     return Comparison(
-        speedup,
-        low,
-        high,
-        *cpu_ratio,
-        noise=noise_of(wall[:, 0]),
-        verdict=verdict_of(low, high, min_gain),
-        samples_a=tuple(wall[:, 0].tolist()),
-        samples_b=tuple(wall[:, 1].tolist()),
-        cpu_a=tuple(cpu[:, 0].tolist()),
-        cpu_b=tuple(cpu[:, 1].tolist()),
-        calls_a=calls[0],
-        calls_b=calls[1],
+        *wall,
+        *cpu,
+        noise=float(np.median([noise_of(r.wall[:, 0]) for r in rounds])),
+        verdict=verdict_of(wall[1], wall[2], min_gain),
+        samples_a=tuple(walls[:, 0].tolist()),
+        samples_b=tuple(walls[:, 1].tolist()),
+        cpu_a=tuple(cpus[:, 0].tolist()),
+        cpu_b=tuple(cpus[:, 1].tolist()),
+        calls_a=rounds[0].calls[0],
+        calls_b=rounds[0].calls[1],
+        loads=tuple(round(centre_of(r.wall), 5) for r in rounds) if len(rounds) > 1 else (),
     )
 
 
@@ -260,7 +295,7 @@ def _calls_per_sample(typical_ns: float, sample_ns: float) -> int:
 
 def _pairs(
     both: tuple[Call, Call],
-    calls: list[int],
+    calls: tuple[int, int],
     min_pairs: int,
     seconds: float,
     clock: Clock,

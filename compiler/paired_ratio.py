@@ -16,12 +16,15 @@ when the interval holds 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 Verdict = Literal["faster", "slower", "undecided"]
+Ratio = tuple[float, float, float]
+"""A ratio and the ends of its interval."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
@@ -29,22 +32,45 @@ MAD_TO_SIGMA = 1.4826
 """Standard deviation over median absolute deviation, of a normal distribution."""
 
 
-def ratio_of(times: Times, seed: int) -> tuple[float, float, float]:
+def ratio_of(times: Times, seed: int) -> Ratio:
     """Ratio of column 0 over column 1, and the ends of its interval.
 
     Args:
         times: (pairs, 2), any unit, above 0; rows alternate in the order of execution.
         seed: Of the bootstrap.
     """
-    logs = np.log(times[:, 0] / times[:, 1])
     random = np.random.default_rng(seed)
-    centre, drawn = 0.0, np.zeros(RESAMPLES)
-    for order in (logs[0::2], logs[1::2]):
-        centre += float(np.median(order)) / 2
+    drawn = np.zeros(RESAMPLES)
+    for order in _by_order(times):
         drawn += np.median(order[random.integers(0, len(order), (RESAMPLES, len(order)))], axis=1) / 2
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, (tail, 100 - tail))
-    return float(np.exp(centre)), float(np.exp(low)), float(np.exp(high))
+    return centre_of(times), float(np.exp(low)), float(np.exp(high))
+
+
+def centre_of(times: Times) -> float:
+    """The ratio alone."""
+    return float(np.exp(np.mean([np.median(order) for order in _by_order(times)])))
+
+
+def _by_order(times: Times) -> tuple[Times, Times]:
+    """Logarithms of the ratios: of pairs that ran column 0 first, and of the others."""
+    logs = np.log(times[:, 0] / times[:, 1])
+    return logs[0::2], logs[1::2]
+
+
+def mean_ratio(ratios: Sequence[float]) -> Ratio:
+    """Geometric mean of independent ratios, and the ends of its interval (Student's t on the logarithms).
+
+    Args:
+        ratios: At least two, above 0.
+    """
+    from scipy.special import stdtrit
+
+    logs = np.log(ratios)
+    centre = float(logs.mean())
+    wide = float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2) * logs.std(ddof=1) / np.sqrt(len(logs)))
+    return float(np.exp(centre)), float(np.exp(centre - wide)), float(np.exp(centre + wide))
 
 
 def noise_of(samples: Times) -> float:

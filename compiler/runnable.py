@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from tamis.compiler.bundle import is_bundle, open_bundle
 from tamis.compiler.loaded_model import LoadedModel
+from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
-from tamis.compiler.target import Runner
+from tamis.compiler.target import Artifact, Runner
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = Tr
         bundle = open_bundle(path)
         return Runnable(LoadedModel(bundle), load_model(bundle.folder / bundle.report.artifact[0]))
     model = load_model(path)
-    return Runnable(runtime_class(REFERENCE_RUNTIME)().load_model(model, optimize=optimize, threads=threads), model)
+    if not optimize:
+        return Runnable(load_unoptimized(model), model)
+    runtime = runtime_class(REFERENCE_RUNTIME)()
+    settings = runtime.default_settings(find_machine("host"))
+    if threads is not None:
+        settings["threads"] = threads
+    return Runnable(runtime.load(path.parent, Artifact(runtime.name, (path.name,), settings)), model)
 
 
 def load_unoptimized(model: ir.Model) -> Runner:

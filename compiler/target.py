@@ -153,7 +153,7 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         """Load an artifact of this runtime from its folder. Raises ``LoweringError``."""
 
     @abstractmethod
-    def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> Runner:
+    def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
         """Load a model straight from memory, for verification and the guard.
 
         ``optimize=False`` switches all graph optimizations of the runtime off, so that each node is

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tamis.compiler.errors import LoweringError, VerificationError
 from tamis.compiler.golden import write_golden
 from tamis.compiler.graph_pass import Contract, Feeds
 from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, TargetRecord
-from tamis.compiler.measure import compare, time_one
+from tamis.compiler.measure import Comparison, time_one
+from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.model_file import INLINE_LIMIT, weight_bytes
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Outcome, Pipeline
@@ -201,12 +203,7 @@ def _measure(
     with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
         latency = time_one(lambda: lowered(feeds), seconds=MEASURE_SECONDS / 2)
         if asked or weight_bytes(made.model) < INLINE_LIMIT:
-            with tempfile.TemporaryDirectory(prefix="tamis-") as given:
-                # lowered like the result: where weights lie in memory alone can make several percent
-                original = _lowered_as_given(made, target, Path(given))
-                ratio = compare(
-                    lambda: original(feeds), lambda: lowered(feeds), seconds=MEASURE_SECONDS, progress=progress.update
-                )
+            ratio = _speedup(made, target, feeds, folder, artifact, progress)
     reached = Reached(
         drop=proof.accuracy.drop if proof.accuracy else None,
         sqnr_db=proof.verdict.sqnr_db,
@@ -217,10 +214,19 @@ def _measure(
     return {"speedup": ratio and ratio.to_dict(), "latency": latency.to_dict()}, reached
 
 
-def _lowered_as_given(made: Prepared, target: Target, folder: Path) -> Runner:
-    """The model as given, lowered without any step and with the default settings."""
-    artifact = target.runtime.lower(made.model, folder, target.runtime.default_settings(target.machine))
-    return target.runtime.load(folder, artifact)
+def _speedup(
+    made: Prepared, target: Target, feeds: Feeds, folder: Path, artifact: Artifact, progress: Progress
+) -> Comparison:
+    """The artifact against the model as given, lowered without any step and with the default settings."""
+    runtime = target.runtime
+    with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
+        given = runtime.lower(made.model, Path(scratch), runtime.default_settings(target.machine))
+        return compare_loads(
+            lambda: partial(runtime.load(Path(scratch), given), feeds),
+            lambda: partial(runtime.load(folder, artifact), feeds),
+            seconds=MEASURE_SECONDS,
+            progress=progress.update,
+        )
 
 
 def _manifest(

@@ -84,7 +84,7 @@ class ${pascal}(Runtime[Options]):
     def load(self, folder: Path, artifact: Artifact) -> EvaluatorRunner:
         return _load(str(folder / artifact.files[0]))
 
-    def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> EvaluatorRunner:
+    def load_model(self, model: ir.Model, *, optimize: bool = True) -> EvaluatorRunner:
         return _load(ir.to_proto(model))
 
 

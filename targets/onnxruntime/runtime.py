@@ -114,11 +114,9 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
             ) from error
         return SessionRunner(str(path), _here(settings), where=str(path))
 
-    def load_model(self, model: ir.Model, *, optimize: bool = True, threads: int | None = None) -> Runner:
+    def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
         """A session on a model in memory; weights are shared with the model, not copied."""
         settings = _here(self._default(detect()))
-        if threads is not None:
-            settings = settings.model_copy(update={"threads": threads})
         return open_in_memory(model, settings if optimize else settings.as_written())
 
     def tune(

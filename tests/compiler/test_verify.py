@@ -53,6 +53,15 @@ def test_a_wrong_weight_breaks_close(factor: float) -> None:
     assert "within 0.0001" in verdict.expected
 
 
+@pytest.mark.parametrize(("shift", "ok"), [(1e-7, True), (3e-6, False)])
+def test_rounding_of_a_small_probability_is_not_an_error(shift: float, ok: bool) -> None:
+    """Probabilities reach 1, one is 1e-4: there 1e-7 is 1e-3 of the value, yet no more than rounding of the 1."""
+    text = "g (float[1] x) => (float[1] y) { y = Add(x, B) }"
+    given, shifted = (model(text, B=np.array([b], np.float32)) for b in (0.0, shift))
+    samples = [{"x": np.array([p], np.float32)} for p in (0.9, 1e-4)]
+    assert Verifier(load_unoptimized, given, samples).check(shifted, Contract.CLOSE).ok is ok
+
+
 def test_a_dropped_bias_shows_on_zeros_only() -> None:
     """Samples far from zero hide a small constant; the adversarial zeros do not."""
     text = "g (float[2, 8] x) => (float[2, 8] y) { y = Add(x, B) }"

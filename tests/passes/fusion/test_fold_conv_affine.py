@@ -358,5 +358,7 @@ def test_leaves_a_gelu_whole(curve: str) -> None:
         h = Mul(t, half)
         y = MatMul(h, w)
     }}"""
-    found = model(graph, c=np.float32(1.41), one=np.float32(1), half=np.float32(0.5), w=random(4, 5))
+    numbers = {"c": 1.41, "one": 1, "half": 0.5}
+    scalars = {name: np.array(number, np.float32) for name, number in numbers.items()}
+    found = model(graph, w=random(4, 5), **scalars)
     assert reasons(fold(found)) == {"the factor of a GELU, which runtimes fuse as a whole"}

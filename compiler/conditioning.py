@@ -1,0 +1,61 @@
+"""How precisely a model determines its outputs: what rounding alone may change, which no contract can forbid.
+
+An input can be ill-conditioned (a normalization of constant rows amplifies rounding without bound), and an output can
+be far below its usual size (a probability of 1e-4 computed as a difference of numbers near 1 is known to 6e-8, not to
+7 digits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tamis.compiler.compare_outputs import Outputs, compare_outputs
+from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.target import Runner
+
+DRAWS = 3
+FACTOR = 16.0
+ULPS = 4.0
+
+
+def moved_by_rounding(runner: Runner, feeds: Feeds, want: Outputs, output: str) -> float:
+    """Normwise relative change of ``output`` when the float inputs move by rounding errors, times ``FACTOR``.
+
+    Args:
+        runner: The model as given.
+        feeds: The input.
+        want: Its outputs there.
+    """
+    random = np.random.default_rng(0)
+    moved = 0.0
+    for _ in range(DRAWS):
+        outputs = runner({name: _nudge(array, random) for name, array in feeds.items()})
+        needed = compare_outputs({output: want[output]}, outputs)[0].tolerance_needed
+        moved = max(moved, needed if np.isfinite(needed) else 0.0)
+    return FACTOR * moved
+
+
+def rounding_floors(samples: Iterable[Outputs]) -> dict[str, float]:
+    """Float output -> absolute difference that is rounding: ``ULPS`` units in the last place of its largest value.
+
+    Args:
+        samples: Outputs of the model as given, for the user's samples.
+    """
+    floors: dict[str, float] = {}
+    for outputs in samples:
+        for name, array in outputs.items():
+            if array.dtype.kind == "f":
+                largest = float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
+                floors[name] = max(floors.get(name, 0.0), ULPS * float(np.finfo(array.dtype).eps) * largest)
+    return floors
+
+
+def _nudge(array: np.ndarray[Any, Any], random: np.random.Generator) -> np.ndarray[Any, Any]:
+    if array.dtype.kind != "f":
+        return array
+    size = float(np.finfo(array.dtype).eps) * max(float(np.abs(array).max(initial=0.0)), 1.0)
+    moved: np.ndarray[Any, Any] = (array + size * random.uniform(-1, 1, array.shape)).astype(array.dtype)
+    return moved
