@@ -1,8 +1,7 @@
 """How precisely a model determines its outputs: what rounding alone may change, which no contract can forbid.
 
-An input can be ill-conditioned (a normalization of constant rows amplifies rounding without bound), and an output can
-be far below its usual size (a probability of 1e-4 computed as a difference of numbers near 1 is known to 6e-8, not to
-7 digits).
+An input can be ill-conditioned (a normalization of constant rows amplifies rounding without bound), and the tail of a
+saturating function is a difference of numbers near 1: a sigmoid of 1e-4 is known to 6e-8, not to seven digits.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ def moved_by_rounding(runner: Runner, feeds: Feeds, want: Outputs, output: str) 
 
 
 def rounding_floors(samples: Iterable[Outputs]) -> dict[str, float]:
-    """Float output -> absolute difference that is rounding: ``ULPS`` units in the last place of its largest value.
+    """Float output -> absolute difference that is rounding: ``ULPS`` units in the last place of its largest value, or
+    of 1, whichever is smaller.
 
     Args:
         samples: Outputs of the model as given, for the user's samples.
@@ -49,7 +49,7 @@ def rounding_floors(samples: Iterable[Outputs]) -> dict[str, float]:
         for name, array in outputs.items():
             if array.dtype.kind == "f":
                 largest = float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
-                floors[name] = max(floors.get(name, 0.0), ULPS * float(np.finfo(array.dtype).eps) * largest)
+                floors[name] = max(floors.get(name, 0.0), ULPS * float(np.finfo(array.dtype).eps) * min(1.0, largest))
     return floors
 
 

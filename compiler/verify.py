@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -248,19 +247,9 @@ class Verifier:
         return min(ratios)
 
     def _refused(self, contract: Contract, case: Case, detail: str) -> Verdict:
-        infinite = float("inf")
-        return Verdict(
-            False,
-            contract,
-            case.label,
-            case.feeds,
-            "a model that runs",
-            detail,
-            infinite,
-            infinite,
-            -infinite,
-            refused=True,
-        )
+        never = float("inf")
+        wanted = "a model that runs"
+        return Verdict(False, contract, case.label, case.feeds, wanted, detail, never, never, -never, refused=True)
 
 
 def _excess(difference: OutputDifference, allowed: float, floor: float) -> float:
