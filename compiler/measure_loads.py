@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tamis.compiler.measure import Call, Clock, Comparison, Pairs, compare, comparison, time_pairs
+from tamis.compiler.measure import Call, Clock, compare, time_pairs
 from tamis.compiler.paired_ratio import centre_of, mean_ratio
+from tamis.compiler.timings import Comparison, Pairs, comparison_of
 
 LOADS = 6
 """Loads of either model. With so few the interval, Student's, is 2.6 standard errors wide to either side."""
@@ -61,7 +62,7 @@ def compare_loads(
         pairs = max(PAIRS_PER_LOAD, min_pairs // LOADS)
         rounds.append(time_pairs(a, b, seconds=seconds / LOADS, min_pairs=pairs, clock=clock, progress=report))
     wall, cpu = (mean_ratio([centre_of(getattr(r, kind)) for r in rounds]) for kind in ("wall", "cpu"))
-    return comparison(rounds, wall, cpu, min_gain=0)
+    return comparison_of(rounds, wall, cpu, min_gain=0)
 
 
 def _share(progress: Callable[[float, str], None] | None, done: int) -> Callable[[float, str], None] | None:

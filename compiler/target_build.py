@@ -21,7 +21,7 @@ from tamis.compiler.errors import LoweringError, VerificationError
 from tamis.compiler.golden import write_golden
 from tamis.compiler.graph_pass import Contract, Feeds
 from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, TargetRecord
-from tamis.compiler.measure import Comparison, time_one
+from tamis.compiler.measure import time_one
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.model_file import INLINE_LIMIT, weight_bytes
 from tamis.compiler.phases import Phases
@@ -31,6 +31,7 @@ from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
 from tamis.compiler.runnable import load_unoptimized
 from tamis.compiler.target import Artifact, Runner, Target
+from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verdict, Verifier
 from tamis.compiler.versions import versions

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pydantic import JsonValue
 
 from tamis.compiler.graph_pass import Feeds
-from tamis.compiler.measure import Comparison, compare
+from tamis.compiler.measure import compare
 from tamis.compiler.target import Runner, TuneResult
+from tamis.compiler.timings import Comparison
 from tamis.targets.onnxruntime.settings import Settings
 
 Load = Callable[[Settings], Runner]

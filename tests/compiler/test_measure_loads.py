@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tamis.compiler.measure import Comparison, compare
+from tamis.compiler.measure import compare
 from tamis.compiler.measure_loads import LOADS, compare_loads
+from tamis.compiler.timings import Comparison
 from tests.compiler.test_measure import MS, SimulatedMachine
 
 LUCK = 0.04
