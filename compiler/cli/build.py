@@ -123,6 +123,9 @@ def report(bundle: Bundle) -> None:
     fields({k: v for k, v in summary(bundle).items() if v is not None})
 
 
+SLOWER = "slower than the model as given; 'tune: {seconds: 30}' at the target searches the runtime's settings"
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n)
 
@@ -141,4 +144,5 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "speedup": ratio and f"{ratio['speedup']:.3f}x ({ratio['low']:.3f} to {ratio['high']:.3f}), {ratio['verdict']}",
         accuracy.metric if accuracy else "accuracy": accuracy and f"{accuracy.before:.4f} -> {accuracy.after:.4f}",
         "sqnr": f"{made.sqnr_db:.1f} dB" if made.sqnr_db is not None else None,
+        "hint": SLOWER if ratio and ratio["verdict"] == "slower" and not measured.get("tuning") else None,
     }

@@ -22,6 +22,8 @@ from tamis.targets.onnxruntime.settings import OnnxRuntimeOptions, Settings
 from tamis.targets.onnxruntime.tune_session import tune_session
 
 MODEL = "model.onnx"
+NEEDS_ONE_OF = {"fuse_matmul_add": {"MatMul"}, "fuse_skip_layer_norm": {"LayerNormalization", "ReduceMean"}}
+"""Settings that make no difference to models without any of these operators."""
 
 
 class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
@@ -31,7 +33,8 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     manifest. ONNX Runtime optimizes the graph again each time it loads it, for the machine that it runs on,
     so the file stays portable.
 
-    *Tunes* the number of threads, spinning, and the level of graph optimization.
+    *Tunes* the number of threads, spinning, the level of graph optimization, and two fusions that ONNX Runtime makes
+    whether they help or not.
 
     *Threads*: as many as the machine has; a session that is loaded here gets no more than the process may use,
     and a container's CPU quota counts. By default threads spin only while a model runs: as fast as spinning always, without
@@ -127,8 +130,10 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         seconds: float,
         progress: Callable[[float, str], None],
     ) -> TuneResult:
-        """Search the settings that the recipe leaves open; see ``tune_session``."""
-        fixed = frozenset(self.options.model_dump(exclude_none=True))
+        """Search the settings that the recipe leaves open and the model can feel; see ``tune_session``."""
+        operators = {node.op_type for node in model.graph.all_nodes()}
+        idle = {setting for setting, needed in NEEDS_ONE_OF.items() if not operators & needed}
+        fixed = frozenset(self.options.model_dump(exclude_none=True)) | idle
         start = _here(self._default(machine))
         return tune_session(lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress)
 

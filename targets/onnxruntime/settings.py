@@ -34,6 +34,16 @@ class OnnxRuntimeOptions(RuntimeOptions):
         description="How far ONNX Runtime rewrites the graph when it loads it; blocked layouts come with 'layout' "
         "and 'all'; default: all.",
     )
+    fuse_matmul_add: bool | None = Field(
+        None,
+        description="Whether ONNX Runtime may make a MatMul and an Add, of known shapes, one Gemm between two Reshapes; "
+        "default: true.",
+    )
+    fuse_skip_layer_norm: bool | None = Field(
+        None,
+        description="Whether ONNX Runtime may make an Add and a LayerNormalization one SkipLayerNormalization; "
+        "default: true.",
+    )
 
 
 class Settings(BaseModel):
@@ -44,6 +54,8 @@ class Settings(BaseModel):
     threads: int = Field(ge=1, le=1024)
     spinning: Spinning = "running"
     graph_optimization: GraphOptimization = "all"
+    fuse_matmul_add: bool = True
+    fuse_skip_layer_norm: bool = True
     prepack: bool = True
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -80,4 +92,7 @@ class Settings(BaseModel):
         }
         for key, on in entries.items():
             options.add_session_config_entry(key, "1" if on else "0")
+        unwanted = {"MatMulAddFusion": not self.fuse_matmul_add, "SkipLayerNormFusion": not self.fuse_skip_layer_norm}
+        if names := [name for name, off in unwanted.items() if off]:
+            options.add_session_config_entry("optimization.disable_specified_optimizers", ";".join(names))
         return options

@@ -13,6 +13,7 @@ from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model
 from tamis.compiler.target import Artifact
 from tamis.targets.onnxruntime.runtime import OnnxRuntime
+from tamis.targets.onnxruntime.session import import_onnxruntime
 from tamis.targets.onnxruntime.settings import OnnxRuntimeOptions, Settings
 from tamis.targets.onnxruntime.tune_session import candidates, tune_session
 from tests.models import model, random
@@ -128,3 +129,24 @@ def test_tuning_finds_the_fast_setting_and_respects_the_recipe() -> None:
     assert kept[0]["speedup"] > 3
     fixed = tune_session(Fake, start, frozenset(k for k, _ in candidates(2)), {}, 0.6, lambda fraction, note: None)
     assert fixed.settings == start.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "fused"),
+    [({}, {"Gemm", "SkipLayerNormalization"}), ({"fuse_matmul_add": False}, {"SkipLayerNormalization"}),
+     ({"fuse_skip_layer_norm": False}, {"Gemm"})],
+)  # fmt: skip
+def test_fusions_can_be_switched_off(change: dict[str, bool], fused: set[str], tmp_path: Path) -> None:
+    graph = """g (float[1, 4, 8] x) => (float[1, 4, 8] y) {
+        p = MatMul(x, w)
+        q = Add(p, b)
+        r = Add(q, x)
+        y = LayerNormalization<axis = -1>(r, s, b)
+    }"""
+    made = model(graph, w=random(8, 8), b=random(8), s=random(8))
+    ort = import_onnxruntime()
+    options = Settings(threads=1, **change).session_options(ort)
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(ir.to_proto(made).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = {node.op_type for node in ir.load(tmp_path / "optimized.onnx").graph}
+    assert found & {"Gemm", "SkipLayerNormalization"} == fused
