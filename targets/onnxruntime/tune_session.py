@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from pydantic import JsonValue
 
 from tamis.compiler.graph_pass import Feeds
-from tamis.compiler.measure import compare
+from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.target import Runner, TuneResult
 from tamis.compiler.timings import Comparison
 from tamis.targets.onnxruntime.settings import Settings
@@ -47,22 +48,24 @@ def tune_session(
     share = seconds / (len(plan) + 1)
     deadline = time.monotonic() + seconds
     best, trials = start, list[dict[str, JsonValue]]()
-    incumbent = load(start)
+
+    def race(a: Settings, b: Settings) -> Comparison:
+        return compare_loads(lambda: partial(load(a), feeds), lambda: partial(load(b), feeds), seconds=share)
+
     for i, (key, value) in enumerate(plan):
         if time.monotonic() >= deadline:
             break
         progress(i / (len(plan) + 1), f"{key} {value}")
         changed = best.model_copy(update={key: value})
-        candidate = load(changed)
-        found = _race(incumbent, candidate, feeds, share)
+        found = race(best, changed)
         wins = prefers(found)
         trials.append({"setting": key, "value": value, "kept": wins, **found.summary()})
         if wins:
-            best, incumbent = changed, candidate
+            best = changed
     record: dict[str, JsonValue] = {"start": start.to_json(), "trials": list(trials)}
     if best != start:
         progress(len(plan) / (len(plan) + 1), "confirming")
-        confirmed = _race(load(start), incumbent, feeds, share)
+        confirmed = race(start, best)
         record["confirmed"] = confirmed.summary()
         if not prefers(confirmed):
             best = start
@@ -86,7 +89,3 @@ def prefers(found: Comparison) -> bool:
     if found.verdict != "undecided":
         return found.verdict == "faster"
     return found.cpu_low > 1 + CPU_GAIN
-
-
-def _race(a: Runner, b: Runner, feeds: Feeds, seconds: float) -> Comparison:
-    return compare(lambda: a(feeds), lambda: b(feeds), seconds=seconds)

@@ -114,7 +114,7 @@ def test_tuning_finds_the_fast_setting_and_respects_the_recipe() -> None:
         input_names = output_names = ()
 
         def __init__(self, settings: Settings) -> None:
-            self.rows = 20 if settings.graph_optimization == "extended" else 200
+            self.rows = 4 if settings.graph_optimization == "extended" else 40
 
         def __call__(self, feeds: object) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
             for _ in range(self.rows):
@@ -122,7 +122,7 @@ def test_tuning_finds_the_fast_setting_and_respects_the_recipe() -> None:
             return {}
 
     start = Settings(threads=2)
-    found = tune_session(Fake, start, frozenset({"threads"}), {}, 0.6, lambda fraction, note: None)
+    found = tune_session(Fake, start, frozenset({"threads"}), {}, 3, lambda fraction, note: None)
     assert found.settings["graph_optimization"] == "extended"
     assert found.settings["threads"] == 2
     kept = [t for t in found.record["trials"] if t["kept"]]
