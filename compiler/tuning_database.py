@@ -80,7 +80,7 @@ def remove_database(path: Path | None = None) -> Path:
     """
     path = path or default_path()
     try:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     except OSError as error:
         raise TuningError(f"cannot be removed: {error.strerror}", where=str(path)) from error
@@ -110,7 +110,6 @@ class TuningDatabase:
         with self._errors():
             self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
             try:
-                self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute(SCHEMA)
                 self._connection.commit()
             except sqlite3.Error:
