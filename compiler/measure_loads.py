@@ -21,6 +21,8 @@ from tamis.compiler.timings import Comparison, Pairs, comparison_of
 LOADS = 6
 """Loads of either model. With so few the interval, Student's, is 2.6 standard errors wide to either side."""
 PAIRS_PER_LOAD = 10
+MIN_GAIN = 0.01
+"""Smaller differences give no verdict: two processes differ by about half of that."""
 
 
 def compare_loads(
@@ -62,7 +64,7 @@ def compare_loads(
         pairs = max(PAIRS_PER_LOAD, min_pairs // LOADS)
         rounds.append(time_pairs(a, b, seconds=seconds / LOADS, min_pairs=pairs, clock=clock, progress=report))
     wall, cpu = (mean_ratio([centre_of(getattr(r, kind)) for r in rounds]) for kind in ("wall", "cpu"))
-    return comparison_of(rounds, wall, cpu, min_gain=0)
+    return comparison_of(rounds, wall, cpu, MIN_GAIN)
 
 
 def _share(progress: Callable[[float, str], None] | None, done: int) -> Callable[[float, str], None] | None:
