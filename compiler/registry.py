@@ -25,6 +25,7 @@ TABLE: dict[str, dict[str, str]] = {
     "passes": {
         "canonicalize": "tamis.passes.canonicalize.canonicalize:Canonicalize",
         "fold-conv-affine": "tamis.passes.fusion.fold_conv_affine:FoldConvAffine",
+        "fuse-silu": "tamis.passes.fusion.fuse_silu:FuseSilu",
         "quantize-dynamic": "tamis.passes.quantization.quantize_dynamic:QuantizeDynamic",
         "convert-float16": "tamis.passes.quantization.convert_float16:ConvertFloat16",
     },

@@ -1,0 +1,183 @@
+"""Passes that replace one pattern by another: find, check, rewrite, each testable alone.
+
+A rewrite is tried only at nodes whose operator can end one of its patterns, so that a pass over a graph without any
+costs one look at each node.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+
+from tamis.compiler.graph_pass import GraphPass, PassContext, PassOptions, PassResult, Skip
+from tamis.passes.constants import constant_value
+from tamis.passes.graph_edit import Names, bypass, drop_if_unused
+from tamis.passes.pattern import Match, Op, match
+
+OTHER_READERS = "something else reads an intermediate value"
+GRAPH_OUTPUT = "an intermediate value is a graph output"
+
+OptionsT = TypeVar("OptionsT", bound=PassOptions)
+
+
+class RewritePass(GraphPass[OptionsT]):
+    """Base class of passes that rewrite patterns.
+
+    A subclass sets ``patterns`` and implements ``check`` and ``rewrite``. Nodes between the inputs of a match and its
+    root disappear if nothing else reads them; if something does, the match is skipped, unless ``keeps_readers``.
+    """
+
+    patterns: ClassVar[tuple[Op, ...]]
+    """Alternatives, the largest first: the first that fits is taken."""
+    min_opset: ClassVar[int] = 7
+    """Of the standard operators, that the replacement needs; models below are left alone."""
+    keeps_readers: ClassVar[bool] = False
+    """Whether a match is worth rewriting although other nodes read values inside."""
+
+    def check(self, found: Match, model: ir.Model) -> str | None:
+        """Why the match must be left alone, in a few words without names; None if it can be rewritten."""
+        return None
+
+    @abstractmethod
+    def rewrite(self, found: Match, build: Builder) -> ir.Value:
+        """Build the replacement; returns the value that stands for the root's output."""
+
+    def call(self, model: ir.Model, context: PassContext) -> PassResult:
+        opset = model.graph.opset_imports.get("", 0)
+        if opset < self.min_opset:
+            where = model.graph.name or "graph"
+            return PassResult(model, modified=False, skips=(Skip(f"opset below {self.min_opset}", where),))
+        roots = {op_type for pattern in self.patterns for op_type in pattern.op_types}
+        roots -= {name for domain, name, _ in model.functions if domain == ""}
+        build: Builder | None = None
+        skips: dict[Skip, None] = {}
+        count = 0
+        for graph in model.graphs():
+            for node in graph:
+                if node.op_type not in roots or node.domain != "":
+                    continue
+                found = self.find(node)
+                if found is None:
+                    continue
+                reason = self._inner(found) or self.check(found, model)
+                if reason is None:
+                    build = build or Builder(Names(model), opset)
+                    reason = self._replace(found, build)
+                    count += reason is None
+                if reason is not None:
+                    skips[Skip(reason, node.name or node.outputs[0].name or node.op_type)] = None
+        return PassResult(model, modified=count > 0, counts={"fused": count} if count else {}, skips=tuple(skips))
+
+    def find(self, root: ir.Node) -> Match | None:
+        """The first pattern that fits at ``root``."""
+        return next((m for p in self.patterns if (m := match(p, root)) is not None), None)
+
+    def _inner(self, found: Match) -> str | None:
+        """Why the nodes inside cannot go."""
+        if self.keeps_readers:
+            return None
+        inside = set(found.nodes)
+        for node in found.nodes[1:]:
+            for value in node.outputs:
+                if value.is_graph_output():
+                    return GRAPH_OUTPUT
+                if any(use.node not in inside for use in value.uses()):
+                    return OTHER_READERS
+        return None
+
+    def _replace(self, found: Match, build: Builder) -> str | None:
+        root = found.root
+        build.before(root)
+        value = self.rewrite(found, build)
+        if value.producer() is not None and value.shape is None:
+            value.shape, value.type = root.outputs[0].shape, root.outputs[0].type
+        constants = [v for node in found.nodes for v in node.inputs]
+        if not bypass(root, value):
+            build.undo()
+            return GRAPH_OUTPUT
+        remove_unread(found.nodes[1:])
+        drop_if_unused(constants)
+        return None
+
+
+def remove_unread(nodes: Iterable[ir.Node]) -> None:
+    """Remove the nodes that nothing reads, readers before what they read."""
+    for node in nodes:
+        if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
+            node.graph.remove(node, safe=True)
+
+
+class Builder:
+    """Puts new nodes and constants into a graph.
+
+    Args:
+        names: Free names of the model.
+        opset: Of the standard operators.
+    """
+
+    def __init__(self, names: Names, opset: int) -> None:
+        self.opset = opset
+        self._names = names
+        self._anchor: ir.Node | None = None
+        self._made: list[ir.Node] = []
+
+    def before(self, node: ir.Node) -> None:
+        """What comes now is inserted before ``node`` and named after it."""
+        self._anchor, self._made = node, []
+
+    def op(
+        self,
+        op_type: str,
+        *inputs: ir.Value | np.ndarray[Any, Any] | None,
+        like: ir.Value | None = None,
+        domain: str = "",
+        **attributes: Any,
+    ) -> ir.Value:
+        """A new node.
+
+        Args:
+            op_type: Operator.
+            inputs: Values, or arrays that become initializers.
+            like: The output has the element type and shape of this value; of the root's, if left out and nothing
+                else is set afterwards.
+            domain: Of the operator.
+            attributes: Of the node.
+
+        Returns:
+            Its first output.
+        """
+        anchor = self._anchor
+        assert anchor is not None and anchor.graph is not None
+        values = [self.constant(i) if isinstance(i, np.ndarray) else i for i in inputs]
+        base = anchor.name or anchor.outputs[0].name or op_type
+        name = self._names.fresh(f"{base}_{op_type.lower()}")
+        node = ir.node(op_type, values, attributes, domain=domain, name=name)
+        output = node.outputs[0]
+        output.name = self._names.fresh(name)
+        if like is not None:
+            output.shape, output.type = like.shape, like.type
+        anchor.graph.insert_before(anchor, node)
+        self._made.append(node)
+        return output
+
+    def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
+        """A new initializer."""
+        anchor = self._anchor
+        assert anchor is not None and anchor.graph is not None
+        name = self._names.fresh(f"{anchor.name or anchor.op_type}_constant")
+        value = constant_value(name, ir.tensor(array, name=name))
+        anchor.graph.register_initializer(value)
+        return value
+
+    def undo(self) -> None:
+        """Take out what was put in since ``before``."""
+        for node in reversed(self._made):
+            inputs = list(node.inputs)
+            assert node.graph is not None
+            node.graph.remove(node, safe=True)
+            drop_if_unused(inputs)
+        self._made = []
