@@ -3,6 +3,7 @@
 ::
 
     x: [N, 3, H, W], recipe says [1, 3, 48, 320]   ->  x: [1, 3, 48, 320], shapes inferred from there
+    input with a default that the recipe does not feed ->  initializer
     Constant -> Shape -> Gather -> Concat -> Reshape   ->  initializer -> Reshape
     Identity, Dropout, Cast to the same type, ...      ->  (gone)
     If with a known condition                          ->  the branch that runs
@@ -32,7 +33,12 @@ from tamis.passes.canonicalize.infer_shapes import infer_shapes
 from tamis.passes.canonicalize.inline_branches import inline_branches
 from tamis.passes.canonicalize.lift_constants import lift_constants
 from tamis.passes.canonicalize.no_ops import remove_no_ops
-from tamis.passes.canonicalize.specialize_inputs import conflict, forget_negative_sizes, specialize_inputs
+from tamis.passes.canonicalize.specialize_inputs import (
+    conflict,
+    fix_defaulted_inputs,
+    forget_negative_sizes,
+    specialize_inputs,
+)
 
 
 class Options(PassOptions):
@@ -50,7 +56,7 @@ class Options(PassOptions):
 class Canonicalize(GraphPass[Options]):
     """Specialise shapes, fold constants and shapes, remove what is dead, duplicate or does nothing.
 
-    *Match*: graph inputs that the recipe gives a shape; ``Constant`` nodes; nodes over constants and
+    *Match*: graph inputs that the recipe gives a shape, or that have a default and are not fed; ``Constant`` nodes; nodes over constants and
     static shapes; Ifs with a known condition; no-ops; nodes with equal operator, attributes and inputs; equal initializers; nodes,
     initializers, functions and opset imports that nothing uses.
 
@@ -95,6 +101,7 @@ class Canonicalize(GraphPass[Options]):
         counts: Counter[str] = Counter()
         counts["negative sizes forgotten"] = forget_negative_sizes(model)
         if context.inputs is not None:
+            counts["defaults fixed"] = fix_defaulted_inputs(model.graph, context.inputs)
             counts["inputs specialised"] = specialize_inputs(model.graph, context.inputs)
         counts["constants lifted"] = lift_constants(model)
         skips = self._fold(model, counts)

@@ -1,4 +1,4 @@
-"""Fix the shapes of graph inputs to those of the recipe; forget sizes that cannot be meant."""
+"""Fix the graph inputs to those of the recipe, in shape and number; forget sizes that cannot be meant."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ def specialize_inputs(graph: ir.Graph, inputs: InputSpec) -> int:
             value.shape = shape
             changed += 1
     return changed
+
+
+def fix_defaulted_inputs(graph: ir.Graph, inputs: InputSpec) -> int:
+    """Make graph inputs that have a default, and that ``inputs`` does not feed, the constants that they then are.
+
+    Before IR version 4 every initializer had to be a graph input, and many files still have them all.
+
+    Returns:
+        How many inputs are gone.
+    """
+    fed = {tensor.name for tensor in inputs.tensors}
+    fixed = [v for v in graph.inputs if v.is_initializer() and v.name not in fed and not v.is_graph_output()]
+    for value in fixed:
+        graph.inputs.remove(value)
+    return len(fixed)
 
 
 def forget_negative_sizes(model: ir.Model) -> int:

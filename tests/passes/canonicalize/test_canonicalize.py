@@ -139,6 +139,15 @@ def test_default_of_an_input_is_not_a_constant() -> None:
     assert op_types(found) == ["Neg", "Add"]
 
 
+def test_a_default_that_the_recipe_does_not_feed_is_a_constant() -> None:
+    found = model("g (float[2] x, float[2] w) => (float[2] y) { v = Neg(w)\n y = Add(x, v) }", w=np.ones(2, np.float32))
+    result = Canonicalize()(found, spec(x=(2,)))
+    check(found)
+    assert result.counts["defaults fixed"] == 1
+    assert [v.name for v in found.graph.inputs] == ["x"]
+    assert op_types(found) == ["Add"]
+
+
 NO_OPS = {
     "identity": "t = Identity(x)",
     "dropout": "t = Dropout(x)",
