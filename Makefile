@@ -3,13 +3,15 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs schema dist clean
+.PHONY: help demo test check bench bench-peers docs schema dist clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Compile, measure and verify a real text recogniser, with one table at the end.
 	@$(RUN) -m benchmarks.demo
@@ -23,9 +25,12 @@ check: $(INSTALLED) ## Format, lint, types, and the direction of imports.
 	@$(RUN) -m mypy
 	@$(RUN) -m pytest -q tests/repository/test_imports.py
 
-bench: $(INSTALLED) ## Run the benchmarks and the slow tests.
+bench: $(INSTALLED) bench-peers ## Run all benchmarks and the slow tests.
 	@$(RUN) -m benchmarks
 	@$(RUN) -m pytest -m slow
+
+bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in an environment of their own.
+	@PYTHONPATH=src $(PEERS)/bin/python -m benchmarks.peers
 
 docs: $(INSTALLED) schema ## Write the generated pages of docs/ again, and the schema.
 	@$(RUN) -m tamis.compiler.pages --write docs
@@ -38,7 +43,7 @@ dist: $(INSTALLED) ## Build the sdist and the wheel into dist/.
 	@$(RUN) -m build
 
 clean: ## Remove .venv, caches and what was built.
-	@rm -rf $(VENV) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(PEERS) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -48,4 +53,12 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' >$(VENV)/install.log 2>&1 \
 		|| { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+$(PEERS_INSTALLED): pyproject.toml benchmarks/peers/requirements.txt
+	@echo "installing into $(PEERS) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' \
+		--requirement benchmarks/peers/requirements.txt >$(PEERS)/install.log 2>&1 \
+		|| { cat $(PEERS)/install.log >&2; exit 1; }
 	@touch $@
