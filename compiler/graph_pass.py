@@ -150,6 +150,10 @@ class GraphPass(ABC, Generic[OptionsT]):
     def ensures(self, model: ir.Model, context: PassContext) -> None:
         """What must hold afterwards; raise ``PostconditionError`` otherwise."""
 
+    def near_misses(self, model: ir.Model, context: PassContext) -> tuple[Skip, ...]:
+        """Places that the pass almost changed, each with the reason; ``model`` is left as it is."""
+        return self(model.clone(), context).skips
+
     def refuse(
         self, message: str, *, expected: str | None = None, found: str | None = None, fix: str
     ) -> PreconditionError:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TABLE: dict[str, dict[str, str]] = {
     "passes": {
         "canonicalize": "tamis.passes.canonicalize.canonicalize:Canonicalize",
+        "fuse-hard-sigmoid": "tamis.passes.fusion.fuse_hard_sigmoid:FuseHardSigmoid",
+        "fuse-hard-swish": "tamis.passes.fusion.fuse_hard_swish:FuseHardSwish",
         "fold-conv-affine": "tamis.passes.fusion.fold_conv_affine:FoldConvAffine",
         "fuse-silu": "tamis.passes.fusion.fuse_silu:FuseSilu",
         "quantize-dynamic": "tamis.passes.quantization.quantize_dynamic:QuantizeDynamic",

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.operators import has_subgraph, is_deterministic
+from tamis.compiler.rewriting.operators import has_subgraph, is_deterministic
 
 Key = tuple[Hashable, ...]
 

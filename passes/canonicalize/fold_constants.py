@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from tamis.compiler.errors import PassError
+from tamis.compiler.rewriting.constants import constant_tensor, constant_value, tensor_shape
 from tamis.passes.canonicalize.foldable import Foldable
-from tamis.passes.constants import constant_tensor, constant_value, tensor_shape
 
 if TYPE_CHECKING:
     import onnx

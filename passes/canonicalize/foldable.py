@@ -8,8 +8,8 @@ from math import prod
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Skip
-from tamis.passes.constants import constant_tensor
-from tamis.passes.operators import has_subgraph, is_deterministic
+from tamis.compiler.rewriting.constants import constant_tensor
+from tamis.compiler.rewriting.operators import has_subgraph, is_deterministic
 
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear"})
 """Left as they are: they say how a weight is stored."""

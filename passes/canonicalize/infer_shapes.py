@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from tamis.compiler.errors import PassError
-from tamis.passes.constants import constant_tensor, tensor_shape
-from tamis.passes.operators import has_subgraph
+from tamis.compiler.rewriting.constants import constant_tensor, tensor_shape
+from tamis.compiler.rewriting.operators import has_subgraph
 
 if TYPE_CHECKING:
     import onnx

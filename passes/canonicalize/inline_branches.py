@@ -6,9 +6,9 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from tamis.compiler.rewriting.constants import constant_array
+from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.canonicalize.dead_code import discard
-from tamis.passes.constants import constant_array
-from tamis.passes.graph_edit import Names
 
 
 def inline_branches(model: ir.Model) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_value
+from tamis.compiler.rewriting.constants import constant_value
 
 
 def lift_constants(model: ir.Model) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array
-from tamis.passes.graph_edit import bypass
+from tamis.compiler.rewriting.constants import constant_array
+from tamis.compiler.rewriting.graph_edit import bypass
 
 
 def remove_no_ops(model: ir.Model) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array, constant_tensor
+from tamis.compiler.rewriting.constants import constant_array, constant_tensor
 from tamis.passes.fusion.affine import Affine, Array, batch_normalization, per_channel
 
 OPERATORS = frozenset({"Add", "BatchNormalization", "Div", "Mul", "Sub"})

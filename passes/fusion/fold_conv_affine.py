@@ -23,10 +23,10 @@ from collections import Counter
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
+from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.fusion.linear_chain import find_chain
 from tamis.passes.fusion.linear_nodes import OPERATORS
 from tamis.passes.fusion.linear_rewrite import rewrite
-from tamis.passes.graph_edit import Names
 
 MIN_OPSET = 9
 """Below this, broadcasting and BatchNormalization are governed by attributes."""

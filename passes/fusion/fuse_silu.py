@@ -13,8 +13,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
-from tamis.passes.pattern import Const, Match, Op
-from tamis.passes.rewrite_pass import Builder, RewritePass
+from tamis.compiler.rewriting.pattern import Const, Match, Op
+from tamis.compiler.rewriting.rewrite_pass import Builder, RewritePass
 
 DENOMINATOR = Op("Add", Op("Exp", Op("Neg", "x")), Const("one"))
 

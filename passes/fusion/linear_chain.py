@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Skip
-from tamis.passes.constants import constant_tensor
+from tamis.compiler.rewriting.constants import constant_tensor
+from tamis.compiler.rewriting.graph_edit import sole_user
 from tamis.passes.fusion.affine_nodes import Channels, data_input, is_candidate, read_affine
 from tamis.passes.fusion.linear_nodes import Linear, read_linear
-from tamis.passes.graph_edit import sole_user
 
 OTHER_READERS = "something else reads the value in between"
 OF_A_GELU = "the factor of a GELU, which runtimes fuse as a whole"

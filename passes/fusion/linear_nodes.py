@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array, constant_tensor
+from tamis.compiler.rewriting.constants import constant_array, constant_tensor
 from tamis.passes.fusion import affine as maths
 from tamis.passes.fusion.affine import Affine, Array
 from tamis.passes.fusion.affine_nodes import Channels

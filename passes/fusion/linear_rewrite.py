@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tamis.passes.constants import set_constant
+from tamis.compiler.rewriting.constants import set_constant
+from tamis.compiler.rewriting.graph_edit import Names, bypass, drop_if_unused
 from tamis.passes.fusion.affine_nodes import data_input
 from tamis.passes.fusion.linear_chain import Chain
-from tamis.passes.graph_edit import Names, bypass, drop_if_unused
 
 
 def rewrite(chain: Chain, names: Names) -> None:

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from pydantic import Field
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
-from tamis.passes.graph_edit import Names
+from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.quantization.float16_edges import FLOAT, HALF, Edges, Use
 from tamis.passes.quantization.float16_nodes import float_ports, has_float, refusal
 from tamis.passes.quantization.float16_storage import store_float16

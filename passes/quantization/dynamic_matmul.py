@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array, constant_value
-from tamis.passes.graph_edit import Names, bypass
+from tamis.compiler.rewriting.constants import constant_array, constant_value
+from tamis.compiler.rewriting.graph_edit import Names, bypass
 from tamis.passes.quantization.int8_weights import Int8Weight, quantize_int8, quantize_uint8
 from tamis.passes.quantization.matrix_products import MatrixProduct
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array, constant_value
-from tamis.passes.graph_edit import Names
+from tamis.compiler.rewriting.constants import constant_array, constant_value
+from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.quantization.float16_arrays import round_float16
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16

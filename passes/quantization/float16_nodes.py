@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array
-from tamis.passes.operators import has_subgraph
+from tamis.compiler.rewriting.constants import constant_array
+from tamis.compiler.rewriting.operators import has_subgraph
 from tamis.passes.quantization.float16_arrays import round_float16
 from tamis.passes.quantization.float16_ports import KEPT_FLOAT32, Ports, half_ports
 

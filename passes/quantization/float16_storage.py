@@ -7,8 +7,8 @@ from collections import Counter
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Skip
-from tamis.passes.constants import constant_value
-from tamis.passes.graph_edit import Names
+from tamis.compiler.rewriting.constants import constant_value
+from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.quantization.float16_arrays import round_float16
 
 

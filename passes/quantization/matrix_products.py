@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tamis.passes.constants import constant_array, constant_tensor
+from tamis.compiler.rewriting.constants import constant_array, constant_tensor
 from tamis.passes.quantization.int8_weights import MAX_ROWS
 
 

@@ -23,7 +23,7 @@ import onnx_ir as ir
 from pydantic import Field
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
-from tamis.passes.graph_edit import Names, drop_if_unused
+from tamis.compiler.rewriting.graph_edit import Names, drop_if_unused
 from tamis.passes.quantization.dynamic_matmul import DynamicMatMul
 from tamis.passes.quantization.matrix_products import MatrixProduct, read_product
 

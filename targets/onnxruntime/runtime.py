@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 from pydantic import JsonValue, ValidationError
 
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
-from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.model_file import save_model
 from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneResult
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch
+from tamis.targets.onnxruntime.affine_to_batch_norm import AffineToBatchNorm
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
 from tamis.targets.onnxruntime.memory_model import open_in_memory
 from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
@@ -88,6 +89,10 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
             except LoweringError:
                 return lines
         return []
+
+    def legalize_passes(self, machine: Machine) -> Sequence[GraphPass[Any]]:
+        """The forms that stay in the blocked layout."""
+        return (AffineToBatchNorm(),)
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""

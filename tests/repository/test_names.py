@@ -64,7 +64,7 @@ def test_every_pass_is_registered() -> None:
         module = "tamis." + path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
-            if isinstance(node, ast.ClassDef) and any(base.startswith("GraphPass") for base in bases):
+            if any(base.startswith(("GraphPass", "RewritePass")) for base in bases):
                 found.add(f"{module}:{node.name}")
     assert found == set(registry.TABLE["passes"].values())
 

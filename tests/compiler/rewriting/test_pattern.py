@@ -3,7 +3,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from tamis.passes.pattern import Const, Op, match
+from tamis.compiler.rewriting.pattern import Const, Op, match
 from tests.models import Array, model, random
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import GraphPass, PassContext, PassOptions, PassResult, Skip
-from tamis.passes.constants import constant_value
-from tamis.passes.graph_edit import Names, bypass, drop_if_unused
-from tamis.passes.pattern import Match, Op, match
+from tamis.compiler.rewriting.constants import constant_value
+from tamis.compiler.rewriting.graph_edit import Names, bypass, drop_if_unused
+from tamis.compiler.rewriting.pattern import Match, Obstacle, Op, match
 
 OTHER_READERS = "something else reads an intermediate value"
 GRAPH_OUTPUT = "an intermediate value is a graph output"
@@ -51,16 +51,15 @@ class RewritePass(GraphPass[OptionsT]):
         if opset < self.min_opset:
             where = model.graph.name or "graph"
             return PassResult(model, modified=False, skips=(Skip(f"opset below {self.min_opset}", where),))
-        roots = {op_type for pattern in self.patterns for op_type in pattern.op_types}
-        roots -= {name for domain, name, _ in model.functions if domain == ""}
+        roots = self._roots(model)
         build: Builder | None = None
         skips: dict[Skip, None] = {}
         count = 0
         for graph in model.graphs():
-            for node in graph:
+            for node in reversed(graph):  # a larger pattern ends later than what it contains
                 if node.op_type not in roots or node.domain != "":
                     continue
-                found = self.find(node)
+                found = _first(roots[node.op_type], node)
                 if found is None:
                     continue
                 reason = self._inner(found) or self.check(found, model)
@@ -72,9 +71,28 @@ class RewritePass(GraphPass[OptionsT]):
                     skips[Skip(reason, node.name or node.outputs[0].name or node.op_type)] = None
         return PassResult(model, modified=count > 0, counts={"fused": count} if count else {}, skips=tuple(skips))
 
-    def find(self, root: ir.Node) -> Match | None:
-        """The first pattern that fits at ``root``."""
-        return next((m for p in self.patterns if (m := match(p, root)) is not None), None)
+    def near_misses(self, model: ir.Model, context: PassContext) -> tuple[Skip, ...]:
+        """Besides matches that ``check`` refuses, nodes where at least half of a pattern fits, but not all of it."""
+        found: dict[Skip, None] = dict.fromkeys(super().near_misses(model, context))
+        roots = self._roots(model)
+        for graph in model.graphs():
+            for node in graph:
+                if node.domain == "" and node.op_type in roots and _first(roots[node.op_type], node) is None:
+                    furthest = max((_obstacle(p, node) for p in roots[node.op_type]), key=lambda pair: pair[0])
+                    if furthest[0] >= 0.5:
+                        found[Skip(furthest[1].reason, furthest[1].node)] = None
+        return tuple(found)
+
+    def _roots(self, model: ir.Model) -> dict[str, list[Op]]:
+        """Operators that can end a pattern -> those patterns; not those that the model defines itself."""
+        roots: dict[str, list[Op]] = {}
+        for pattern in self.patterns:
+            for op_type in pattern.op_types:
+                roots.setdefault(op_type, []).append(pattern)
+        for domain, name, _ in model.functions:
+            if domain == "":
+                roots.pop(name, None)
+        return roots
 
     def _inner(self, found: Match) -> str | None:
         """Why the nodes inside cannot go."""
@@ -102,6 +120,17 @@ class RewritePass(GraphPass[OptionsT]):
         remove_unread(found.nodes[1:])
         drop_if_unused(constants)
         return None
+
+
+def _first(patterns: Iterable[Op], root: ir.Node) -> Match | None:
+    return next((m for p in patterns if (m := match(p, root)) is not None), None)
+
+
+def _obstacle(pattern: Op, root: ir.Node) -> tuple[float, Obstacle]:
+    """The share of the pattern's nodes that fit at ``root``, and what stood in the way of the others."""
+    obstacle = Obstacle()
+    match(pattern, root, obstacle)
+    return obstacle.matched / pattern.size, obstacle
 
 
 def remove_unread(nodes: Iterable[ir.Node]) -> None:
