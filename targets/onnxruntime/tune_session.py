@@ -1,19 +1,20 @@
 """Search the session settings that matter, one at a time, by paired measurement.
 
 The settings and their order come from measurements on x86: the number of threads and the layout level move
-latency, spinning moves CPU time, and two of ONNX Runtime's own fusions cost MiniLM 10 % of its speed. A candidate replaces the incumbent if it is measured faster; if neither
-is, the one that surely uses less CPU time wins, which leaves the machine to its other work.
+latency, spinning moves CPU time, and two of ONNX Runtime's own fusions cost MiniLM 10 % of its speed. A candidate
+replaces the incumbent if it is measured faster; if neither is, the one that surely uses less CPU time wins, which
+leaves the machine to its other work.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from pydantic import JsonValue
 
 from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.measure import Clock
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.target import Runner, TuneResult
 from tamis.compiler.timings import Comparison
@@ -32,6 +33,7 @@ def tune_session(
     feeds: Feeds,
     seconds: float,
     progress: Callable[[float, str], None],
+    clock: Clock | None = None,
 ) -> TuneResult:
     """Coordinate search from ``start``; in the end the winner must hold against ``start`` once more.
 
@@ -43,17 +45,21 @@ def tune_session(
         seconds: Time budget, shared equally by the measurements. One that has begun is finished, so slow models
             may take longer.
         progress: Called with (fraction done, best so far).
+        clock: Time source.
     """
+    clock = clock or Clock()
     plan = [(key, value) for key, value in candidates(start.threads) if key not in fixed]
     share = seconds / (len(plan) + 1)
-    deadline = time.monotonic() + seconds
+    deadline = clock.wall() + seconds * 1e9
     best, trials = start, list[dict[str, JsonValue]]()
 
     def race(a: Settings, b: Settings) -> Comparison:
-        return compare_loads(lambda: partial(load(a), feeds), lambda: partial(load(b), feeds), seconds=share)
+        return compare_loads(
+            lambda: partial(load(a), feeds), lambda: partial(load(b), feeds), seconds=share, clock=clock
+        )
 
     for i, (key, value) in enumerate(plan):
-        if time.monotonic() >= deadline:
+        if clock.wall() >= deadline:
             break
         progress(i / (len(plan) + 1), f"{key} {value}")
         changed = best.model_copy(update={key: value})
