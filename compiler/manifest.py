@@ -6,11 +6,16 @@ build gives the same bytes. What varies from run to run (times) is in ``measurem
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from tamis.compiler.graph_pass import Skip
 from tamis.compiler.target import Machine
+
+NODES_NAMED = 3
+"""How many nodes of a skip reason are named in the manifest."""
 
 
 class _Data(BaseModel):
@@ -30,6 +35,17 @@ class SkipRecord(_Data):
     reason: str
     count: int
     nodes: tuple[str, ...] = Field(description="The first few of them.")
+
+
+def skip_records(skips: Iterable[Skip]) -> tuple[SkipRecord, ...]:
+    """Skips of a pass by reason, sorted."""
+    nodes: dict[str, list[str]] = {}
+    for skip in skips:
+        nodes.setdefault(skip.reason, []).append(skip.node)
+    return tuple(
+        SkipRecord(reason=reason, count=len(found), nodes=tuple(found[:NODES_NAMED]))
+        for reason, found in sorted(nodes.items())
+    )
 
 
 class StepRecord(_Data):

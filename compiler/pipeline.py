@@ -1,33 +1,32 @@
 """Run the steps of one target: pass, IR check, contract, accuracy, latency guard; undo what does not hold.
 
 A step works on a clone that shares all weights with the model before it, so undoing is dropping the
-clone. Nothing here knows what a pass does.
+clone. The guard measures consecutive lossless steps together, and each alone only if together they are slower.
+Nothing here knows what a pass does.
 """
 
 from __future__ import annotations
 
-import collections
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from tamis.compiler.bisect import first_divergence
+from tamis.compiler.compare_outputs import Outputs
 from tamis.compiler.digest import structure_signature
 from tamis.compiler.errors import ContractViolationError, PassError, PostconditionError, TamisError
 from tamis.compiler.evaluate import Evaluation
-from tamis.compiler.graph_pass import Contract, Feeds, GraphPass, PassContext, PassResult, Skip
+from tamis.compiler.graph_pass import Contract, Feeds, GraphPass, PassContext, PassResult
 from tamis.compiler.guard import guard
-from tamis.compiler.manifest import SkipRecord, StepRecord
+from tamis.compiler.manifest import StepRecord, skip_records
 from tamis.compiler.phases import Phases
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe import AccuracyBudget
 from tamis.compiler.target import Target
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verdict, Verifier, check_ir
-
-NODES_NAMED = 3
-"""How many nodes of a skip reason are named in the manifest."""
 
 
 @dataclass
@@ -53,6 +52,25 @@ class Undone(Exception):
     def __init__(self, reason: str, *, budget: bool = False) -> None:
         super().__init__(reason)
         self.budget = budget
+
+
+@dataclass
+class Together:
+    """Lossless steps whose speed is measured at once.
+
+    Args:
+        first: Index of the first one.
+        model: The model before it.
+        records: Number of records before it.
+        reference: What the verifier compared with before it.
+        changed: How many of the steps changed the model and are to be measured.
+    """
+
+    first: int
+    model: ir.Model
+    records: int
+    reference: Sequence[Outputs]
+    changed: int = 0
 
 
 @dataclass
@@ -82,6 +100,8 @@ class Pipeline:
     database: TuningDatabase
     phases: Phases
     quiet: bool = False
+    _spare: ir.Model | None = field(default=None, init=False)
+    """A clone of the current model that a step left as it was."""
 
     def run(self, model: ir.Model, steps: tuple[GraphPass[Any], ...]) -> Outcome:
         """Apply the steps in order.
@@ -93,22 +113,50 @@ class Pipeline:
         """
         outcome = Outcome(model)
         with Progress("compiling", quiet=self.quiet) as progress:
+            together: Together | None = None
             for i, step in enumerate(steps):
                 progress.update(i / len(steps), step.name)
-                self._step(outcome, step, f"step {i + 1} ({step.name})")
+                if step.contract is Contract.LOSSY:
+                    self._settle(outcome, steps[:i], together)
+                    together = None
+                elif together is None and _is_guarded(step):
+                    together = Together(i, outcome.model, len(outcome.records), self.verifier.reference)
+                before = outcome.model
+                self._step(outcome, step, _where(i, step), guarded=step.contract is Contract.LOSSY)
+                if together is not None and outcome.model is not before:
+                    together.changed += _is_guarded(step)
+            self._settle(outcome, steps, together)
         return outcome
 
-    def _step(self, outcome: Outcome, step: GraphPass[Any], where: str) -> None:
+    def _settle(self, outcome: Outcome, steps: tuple[GraphPass[Any], ...], together: Together | None) -> None:
+        """Measure the last steps, from ``together.first`` on; if they are slower, take them again one by one."""
+        if together is None or not together.changed:
+            return
+        where = f"steps {together.first + 1} to {len(steps)}"
+        with self.phases.phase("guard"):
+            found = guard(together.model, outcome.model, Contract.CLOSE, self.feeds, self.target, self.database)
+        outcome.timings[where] = {"reused": found.reused, **found.record}
+        if found.keep:
+            return
+        outcome.model, self._spare = together.model, None
+        del outcome.records[together.records :]
+        self.verifier.go_back(together.reference)
+        for i, step in enumerate(steps[together.first :], together.first):
+            self._step(outcome, step, _where(i, step), guarded=True)
+
+    def _step(self, outcome: Outcome, step: GraphPass[Any], where: str, *, guarded: bool) -> None:
         before = outcome.model
         with self.phases.phase("clone"):
-            candidate = before.clone()
+            candidate, self._spare = self._spare or before.clone(), None
         judged: dict[str, Any] = {}
         result: PassResult | None = None
         try:
             result = self._apply(step, before, candidate, where)
             if result.modified:
-                self._judge(step, before, candidate, where, judged, outcome)
+                self._judge(step, before, candidate, where, judged, outcome, guarded=guarded)
                 outcome.model = candidate
+            else:
+                self._spare = candidate
             verdict, reason = ("kept" if result.modified else "unchanged"), None
         except Undone as undone:
             verdict, reason = "undone", str(undone)
@@ -121,7 +169,7 @@ class Pipeline:
                 verdict=verdict,
                 reason=reason,
                 counts={k: v for k, v in result.counts.items() if v} if result else {},
-                skips=_skips(result.skips) if result else (),
+                skips=skip_records(result.skips) if result else (),
                 nodes_before=count_nodes(before),
                 nodes_after=count_nodes(outcome.model),
                 **judged,
@@ -165,6 +213,8 @@ class Pipeline:
         where: str,
         judged: dict[str, Any],
         outcome: Outcome,
+        *,
+        guarded: bool,
     ) -> None:
         """Contract, accuracy budget and guard, in the order of their cost; raises Undone if the step must go."""
         with self.phases.phase("verify"):
@@ -177,12 +227,12 @@ class Pipeline:
             self._violation(step, before, candidate, where, verdict)
         if step.contract is Contract.LOSSY:
             self._accuracy(candidate, judged)
-        if step.speed_motivated and step.options.guard == "measure":
+        if guarded and _is_guarded(step):
             with self.phases.phase("guard"):
-                guarded = guard(before, candidate, step.contract, self.feeds, self.target, self.database)
-            outcome.timings[where] = {"reused": guarded.reused, **guarded.record}
-            if not guarded.keep:
-                raise Undone(guarded.reason)
+                found = guard(before, candidate, step.contract, self.feeds, self.target, self.database)
+            outcome.timings[where] = {"reused": found.reused, **found.record}
+            if not found.keep:
+                raise Undone(found.reason)
         self.verifier.accept(verdict)
 
     def _violation(
@@ -227,16 +277,14 @@ class Pipeline:
             )
 
 
+def _is_guarded(step: GraphPass[Any]) -> bool:
+    return step.speed_motivated and step.options.guard == "measure"
+
+
+def _where(index: int, step: GraphPass[Any]) -> str:
+    return f"step {index + 1} ({step.name})"
+
+
 def count_nodes(model: ir.Model) -> int:
     """Nodes of the graph with all its subgraphs and functions."""
     return sum(1 for _ in model.graph.all_nodes()) + sum(len(f) for f in model.functions.values())
-
-
-def _skips(skips: tuple[Skip, ...]) -> tuple[SkipRecord, ...]:
-    nodes: dict[str, list[str]] = collections.defaultdict(list)
-    for skip in skips:
-        nodes[skip.reason].append(skip.node)
-    return tuple(
-        SkipRecord(reason=reason, count=len(found), nodes=tuple(found[:NODES_NAMED]))
-        for reason, found in sorted(nodes.items())
-    )

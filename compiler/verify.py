@@ -145,6 +145,15 @@ class Verifier:
         """The outputs of the judged model become the reference of the next step."""
         self._reference = list(verdict.outputs)
 
+    @property
+    def reference(self) -> Sequence[Outputs]:
+        """Outputs of the model accepted last, for ``go_back``."""
+        return self._reference
+
+    def go_back(self, reference: Sequence[Outputs]) -> None:
+        """Take an earlier ``reference`` again, since the steps after it are undone."""
+        self._reference = list(reference)
+
     def _judge(self, runner: Runner, contract: Contract, reference: Sequence[Outputs]) -> Verdict:
         found: list[Outputs] = []
         for case in self.cases:

@@ -20,23 +20,7 @@ import onnx_ir as ir
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
 from tamis.compiler.rewriting.pattern import Const, Match, Op
 from tamis.compiler.rewriting.rewrite_pass import Builder, RewritePass
-
-LAYOUT_KEEPERS = frozenset(
-    [
-        "AveragePool",
-        "BatchNormalization",
-        "Clip",
-        "Conv",
-        "HardSigmoid",
-        "HardSwish",
-        "LeakyRelu",
-        "MaxPool",
-        "Relu",
-        "Sigmoid",
-        "Tanh",
-    ]
-)
-"""Operators whose results ONNX Runtime has in the blocked layout, if their inputs are."""
+from tamis.targets.onnxruntime.blocked_layout import in_blocks
 
 
 class Options(PassOptions):
@@ -74,7 +58,7 @@ class AffineToBatchNorm(RewritePass[Options]):
             return "not float32"
         if x.shape is None or len(x.shape) != 4 or not isinstance(x.shape[1], int):
             return "not four dimensions with a known number of channels"
-        if not _in_blocks(x):
+        if not in_blocks(x):
             return "not behind a convolution"
         for name in ("scale", "shift"):
             if name in found.values:
@@ -100,22 +84,3 @@ class AffineToBatchNorm(RewritePass[Options]):
         scale, shift = per_channel("scale", 1), per_channel("shift", 0)
         mean, variance = np.zeros(channels, np.float32), np.ones(channels, np.float32)
         return build.op("BatchNormalization", x, scale, shift, mean, variance, epsilon=0.0)
-
-
-def _in_blocks(value: ir.Value) -> bool:
-    """Whether ONNX Runtime has ``value`` in the blocked layout, as far as the nodes before it tell."""
-    producer = value.producer()
-    if producer is None or producer.domain != "":
-        return False
-    if producer.op_type in LAYOUT_KEEPERS:
-        return True
-    return producer.op_type == "Mul" and _is_gate(producer)
-
-
-def _is_gate(product: ir.Node) -> bool:
-    """Whether ``product`` is ``x * HardSigmoid(x)`` or the like, which broadcasts nothing."""
-    factors = [v for v in product.inputs if v is not None]
-    return any(
-        (gate := b.producer()) is not None and gate.op_type in LAYOUT_KEEPERS and gate.inputs[0] is a
-        for a, b in (factors, reversed(factors))
-    )

@@ -82,6 +82,25 @@ def test_the_guard_undoes_a_slower_step(tamis: Command, project: Path) -> None:
     assert open_bundle(project / "b").report.steps[0].verdict == "kept"
 
 
+def test_lossless_steps_are_measured_together_and_one_by_one_if_slower(tamis: Command, project: Path) -> None:
+    recipe(project, "fold-conv-affine, slow")
+    assert tamis("compile", "recipe.yaml", "-o", "a", "--quiet", "--set", "inputs.x.shape=[1,3,8,8]").status == 0
+    bundle = open_bundle(project / "a")
+    assert [s.verdict for s in bundle.report.steps[:2]] == ["kept", "undone"]
+    measured = list(bundle.measurements["guard"])
+    assert measured[0].startswith("steps 1 to ")
+    assert measured[1:3] == ["step 1 (fold-conv-affine)", "step 2 (slow)"]
+
+
+def test_lossless_steps_that_are_not_slower_are_measured_once(tamis: Command, project: Path) -> None:
+    recipe(project, "canonicalize, fold-conv-affine, fuse-silu")
+    assert tamis("compile", "recipe.yaml", "-o", "a", "--quiet").status == 0
+    bundle = open_bundle(project / "a")
+    assert bundle.report.steps[1].verdict == "kept"
+    (measured,) = bundle.measurements["guard"]
+    assert measured.startswith("steps 2 to ")
+
+
 def test_a_lossy_step_over_the_accuracy_budget(tamis: Command, project: Path) -> None:
     """The step is undone, the compile fails with status 1, and the best bundle is kept aside."""
     recipe(project, "too-lossy", "budget: {accuracy: {max_drop: 0.01, min_sqnr: -100}}\n")
