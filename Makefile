@@ -8,7 +8,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers docs schema dist clean
+.PHONY: help demo test check bench bench-peers bench-corpus docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: $(INSTALLED) bench-peers ## Run all benchmarks and the slow tests.
 
 bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in an environment of their own.
 	@PYTHONPATH=src $(PEERS)/bin/python -m benchmarks.peers
+
+bench-corpus: $(INSTALLED) ## Take every case of ONNX's backend test suite through lossless; fails on any difference.
+	@$(RUN) -m benchmarks.corpus
 
 docs: $(INSTALLED) schema ## Write the generated pages of docs/ again, and the schema.
 	@$(RUN) -m tamis.compiler.pages --write docs

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import zoo_compile
+from benchmarks import separable, zoo_compile
 from benchmarks.overhead import large_model, long_chain, recogniser
 
 BENCHMARKS = {
     "recogniser": recogniser.main,
     "long-chain": long_chain.main,
     "large-model": large_model.main,
+    "separable": separable.main,
     "zoo": zoo_compile.main,
 }
 

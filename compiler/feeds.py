@@ -85,7 +85,7 @@ def feeds_for_both(
         raise DataError("the two models have different inputs", expected=", ".join(names[0]), found=", ".join(names[1]))
     if specs:
         return read_feeds(specs, first.inputs)
-    sections = dict(_shape(s) for s in shapes)
+    sections = dict(read_shape(s) for s in shapes)
     spec = resolve_inputs(second.model, resolve_sections(first, sections), None)
     return dict(next(iter(random_feeds(spec, SEED, 1))))
 
@@ -98,7 +98,12 @@ def resolve_sections(runnable: Runnable, sections: dict[str, InputSection]) -> d
     return sections
 
 
-def _shape(text: str) -> tuple[str, InputSection]:
+def read_shape(text: str) -> tuple[str, InputSection]:
+    """Name and shape of ``NAME=SIZE,SIZE,...``.
+
+    Raises:
+        UsageError: It is not of that form, or a size is below 1.
+    """
     name, _, sizes = text.rpartition("=")
     try:
         return name, InputSection(shape=tuple(int(s) for s in sizes.split(",")))

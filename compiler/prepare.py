@@ -94,7 +94,7 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
         TargetUnavailableError: A target cannot be used here.
     """
     recipe = loaded.recipe
-    plans = tuple(_plan(section, recipe) for section in recipe.targets)
+    plans = tuple(plan_target(section, recipe) for section in recipe.targets)
     if need_targets:
         for plan in plans:
             if reason := plan.target.runtime.unavailable(plan.target.machine):
@@ -111,7 +111,8 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     return Prepared(recipe, path, model, spec, calibration, evaluation, plans)
 
 
-def _plan(section: TargetSection, recipe: Recipe) -> TargetPlan:
+def plan_target(section: TargetSection, recipe: Recipe) -> TargetPlan:
+    """The machine, the runtime and the steps of one target of a recipe."""
     machine = find_machine(section.machine)
     name = section.runtime or machine.runtimes[0]
     runtime = runtime_class(name)

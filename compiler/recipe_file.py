@@ -22,6 +22,7 @@ from tamis.compiler.recipe_check import build
 from tamis.compiler.recipe_merge import apply_sets, merge, rebase, relative
 from tamis.compiler.recipe_tree import Tree, describe
 from tamis.compiler.recipe_yaml import MAX_BYTES, Dumper, parse
+from tamis.compiler.step_groups import expand_groups
 
 MAX_EXTENDS = 10
 
@@ -67,7 +68,7 @@ def load_recipe(
         RegistryError: A recipe, pass, machine, runtime, metric or data set of a given name does not exist.
     """
     found = _find(source, Path())
-    tree = apply_sets(_read(found, ()), sets)
+    tree = expand_groups(apply_sets(_read(found, ()), sets))
     if model is not None:
         path = relative(model, Path(), found.folder)
         tree = merge(tree, Tree({"model": Tree(path, "the given model")}, "the given model"))
@@ -96,7 +97,7 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
         names = " -> ".join(Path(name).name for name in (*chain, source.identity))
         problem = "recipes extend each other in a circle" if source.identity in chain else "too many recipes extended"
         raise RecipeError(problem, where=where, found=names, fix="remove one 'extends'")
-    tree = parse(_text(source), source.name)
+    tree = expand_groups(parse(_text(source), source.name))
     _check_version(tree)
     base = tree.mapping.get("extends")
     own = replace(tree, value={key: child for key, child in tree.mapping.items() if key != "extends"})

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tamis.compiler import registry
+from tamis.compiler.graph_pass import PassOptions
 from tamis.compiler.recipe import Recipe
 from tamis.compiler.recipe_check import HOST
 
@@ -64,7 +65,13 @@ def _step(definitions: Schema) -> Schema:
         options = {"description": text, "anyOf": [{"$ref": f"#/definitions/{name}-options"}, {"type": "null"}]}
         names.append({"const": name, "description": text})
         mappings.append(_mapping({name: options}, required=[name]))
-    return {"description": "A pass, by name or with options.", "oneOf": [*names, *mappings]}
+    definitions["group-options"] = _options(PassOptions, definitions)
+    for name, members in sorted(registry.GROUPS.items()):
+        text = f"The steps {', '.join(members)}."
+        options = {"description": text, "anyOf": [{"$ref": "#/definitions/group-options"}, {"type": "null"}]}
+        names.append({"const": name, "description": text})
+        mappings.append(_mapping({name: options}, required=[name]))
+    return {"description": "A pass or a group of passes, by name or with options.", "oneOf": [*names, *mappings]}
 
 
 def _target(full: Schema, definitions: Schema) -> Schema:

@@ -116,6 +116,21 @@ class TuneResult:
     record: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class NodeTime:
+    """Time of one kernel, which may compute several nodes of the model.
+
+    Args:
+        op_type: The runtime's name of the kernel; ``layout change`` for what it adds to convert between layouts.
+        nanoseconds: Time of one run of the model spent in it.
+        covers: Names of the nodes that it computes, in the model's order; none if the runtime added it.
+    """
+
+    op_type: str
+    nanoseconds: float
+    covers: tuple[str, ...]
+
+
 RuntimeOptionsT = TypeVar("RuntimeOptionsT", bound=RuntimeOptions)
 
 
@@ -174,6 +189,28 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
     ) -> TuneResult:
         """Search settings for at most ``seconds``; progress gets (fraction done, best so far)."""
         raise NotImplementedError(f"runtime {self.name} has nothing to tune")
+
+    def profile(
+        self,
+        model: ir.Model,
+        feeds: Feeds,
+        machine: Machine,
+        seconds: float,
+        progress: Callable[[float, str], None],
+        *,
+        optimize: bool = True,
+    ) -> list[NodeTime]:
+        """Time each kernel of the model, in the order of execution.
+
+        Args:
+            model: Its nodes have unique names; it is left as it is.
+            feeds: What to run.
+            machine: Whose default settings to use.
+            seconds: How long to run for.
+            progress: Gets (fraction done, a note).
+            optimize: False computes each node as it is written.
+        """
+        raise NotImplementedError(f"runtime {self.name} cannot time single nodes")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from tamis.compiler.verify import Verifier
 ROUNDS = 5
 SETS = {
     "data": {"calibration": {"npz": "calibration.npz"}},
-    "passes.fold-conv-affine.guard": "off",
+    "passes": ["canonicalize", {"fuse": {"guard": "off"}}],
 }
 
 

@@ -49,12 +49,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.names or [*MODULES, *light_names()]:
             try:
-                model, recipe, sets = _source(name, Path(scratch))
+                model, recipe = _source(name, Path(scratch))
             except FetchError as error:
                 print(f"{name}: not there: {error}", flush=True)
                 continue
             for threads in arguments.threads:
-                row = _row(model, recipe, sets, Path(scratch) / f"{name}-{threads}", threads, arguments.seconds)
+                row = _row(model, recipe, Path(scratch) / f"{name}-{threads}", threads, arguments.seconds)
                 found.append({"model": name, "threads": threads, "results": row})
                 print(name, threads, {k: _cell(v) for k, v in row.items()}, flush=True)
     _report(found)
@@ -62,19 +62,17 @@ def main() -> None:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _source(name: str, scratch: Path) -> tuple[Path, Path | str, dict[str, Any]]:
-    """The model, the recipe that compiles it, and overrides."""
+def _source(name: str, scratch: Path) -> tuple[Path, Path | str]:
+    """The model, and the recipe that compiles it."""
     if name in MODULES:
         folder = build(entry(name))
-        return folder / "model.onnx", folder / "recipe.yaml", {"extends": "lossless"}
+        return folder / "model.onnx", folder / "recipe.yaml"
     path = scratch / f"{name}.onnx"
     write_light_model(name, path)
-    return path, "lossless", {}
+    return path, "lossless"
 
 
-def _row(
-    model: Path, recipe: Path | str, sets: dict[str, Any], scratch: Path, threads: int, seconds: float
-) -> dict[str, Any]:
+def _row(model: Path, recipe: Path | str, scratch: Path, threads: int, seconds: float) -> dict[str, Any]:
     scratch.mkdir()
     feeds = _feeds(model, recipe)
     want = _onnxruntime(model, threads)(feeds)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tamis.compiler.cli import build, cache, catalog, contrast, deploy, doctor, scaffold
+from tamis.compiler.cli import analyze, build, cache, catalog, contrast, deploy, doctor, scaffold
 from tamis.compiler.cli.output import emit_error
 from tamis.compiler.errors import TamisError
 
@@ -31,6 +31,7 @@ for function in (
     build.plan,
     deploy.run,
     deploy.verify,
+    analyze.analyze,
     contrast.bench,
     contrast.compare,
     contrast.bisect,

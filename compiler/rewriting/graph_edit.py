@@ -62,6 +62,7 @@ class Names:
 
     def __init__(self, model: ir.Model) -> None:
         self._taken: set[str | None] = set()
+        self._counts: dict[str, int] = {}
         for graph in model.graphs():
             self._taken.update(v.name for v in graph.inputs)
             self._taken.update(graph.initializers)
@@ -71,9 +72,10 @@ class Names:
 
     def fresh(self, base: str) -> str:
         """``base`` if it is free, else ``base_1``, ``base_2``, ...; the name is taken afterwards."""
-        name, count = base, 0
+        name, count = base, self._counts.get(base, 0)
         while name in self._taken:
             count += 1
             name = f"{base}_{count}"
+        self._counts[base] = count
         self._taken.add(name)
         return name

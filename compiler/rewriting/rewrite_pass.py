@@ -27,16 +27,47 @@ OptionsT = TypeVar("OptionsT", bound=PassOptions)
 class RewritePass(GraphPass[OptionsT]):
     """Base class of passes that rewrite patterns.
 
-    A subclass sets ``patterns`` and implements ``check`` and ``rewrite``. Nodes between the inputs of a match and its
-    root disappear if nothing else reads them; if something does, the match is skipped, unless ``keeps_readers``.
+    A subclass sets ``patterns``, or ``anchors`` and ``find`` where patterns would be too many, and implements ``check``
+    and ``rewrite``. Nodes between the inputs of a match and its root disappear if nothing else reads them; if something
+    does, the match is skipped, unless ``keeps_readers``. A model that defines standard operators itself is left alone.
     """
 
-    patterns: ClassVar[tuple[Op, ...]]
+    patterns: ClassVar[tuple[Op, ...]] = ()
     """Alternatives, the largest first: the first that fits is taken."""
+    anchors: ClassVar[frozenset[str]] = frozenset()
+    """Operators at which ``find`` is called; those that can end a pattern."""
     min_opset: ClassVar[int] = 7
     """Of the standard operators, that the replacement needs; models below are left alone."""
     keeps_readers: ClassVar[bool] = False
     """Whether a match is worth rewriting although other nodes read values inside."""
+    _by_anchor: ClassVar[dict[str, list[tuple[Op, tuple[frozenset[str], ...]]]]] = {}
+    """Operator -> patterns that it can end, each with the operators that must come before it."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "patterns" in cls.__dict__:
+            cls._by_anchor = {}
+            for pattern in cls.patterns:
+                before = tuple(frozenset(p.op_types) for p in pattern.inputs if isinstance(p, Op))
+                for op_type in pattern.op_types:
+                    cls._by_anchor.setdefault(op_type, []).append((pattern, before))
+            cls.anchors = frozenset(cls._by_anchor)
+
+    def find(self, anchor: ir.Node, opset: int) -> Match | str | None:
+        """What is to be replaced; its nodes with readers first.
+
+        Args:
+            anchor: A node of one of ``anchors``; with patterns, the last node of what is found.
+            opset: Of the standard operators.
+
+        Returns:
+            A match; or why it is none, in a few words without names; or None if nothing is alike, or already as wanted.
+        """
+        before = {p.op_type for v in anchor.inputs if v is not None and (p := v.producer()) is not None}
+        for pattern, needed in self._by_anchor[anchor.op_type]:
+            if not any(kinds.isdisjoint(before) for kinds in needed) and (found := match(pattern, anchor)) is not None:
+                return found
+        return None
 
     def check(self, found: Match, model: ir.Model) -> str | None:
         """Why the match must be left alone, in a few words without names; None if it can be rewritten."""
@@ -48,51 +79,49 @@ class RewritePass(GraphPass[OptionsT]):
 
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
         opset = model.graph.opset_imports.get("", 0)
-        if opset < self.min_opset:
-            where = model.graph.name or "graph"
-            return PassResult(model, modified=False, skips=(Skip(f"opset below {self.min_opset}", where),))
-        roots = self._roots(model)
+        if reason := self._unfit(model, opset):
+            return PassResult(model, modified=False, skips=(Skip(reason, model.graph.name or "graph"),))
         build: Builder | None = None
         skips: dict[Skip, None] = {}
         count = 0
         for graph in model.graphs():
             for node in reversed(graph):  # a larger pattern ends later than what it contains
-                if node.op_type not in roots or node.domain != "":
+                if node.op_type not in self.anchors or node.domain != "":
                     continue
-                found = _first(roots[node.op_type], node)
-                if found is None:
-                    continue
-                reason = self._inner(found) or self.check(found, model)
-                if reason is None:
-                    build = build or Builder(Names(model), opset)
-                    reason = self._replace(found, build)
-                    count += reason is None
+                found = self.find(node, opset)
+                reason = found if isinstance(found, str) else None
+                if isinstance(found, Match):
+                    reason = self._inner(found) or self.check(found, model)
+                    if reason is None:
+                        build = build or Builder(Names(model), opset)
+                        reason = self._replace(found, build)
+                        count += reason is None
                 if reason is not None:
                     skips[Skip(reason, node.name or node.outputs[0].name or node.op_type)] = None
+        if build is not None:
+            drop_if_unused(build.loose)
         return PassResult(model, modified=count > 0, counts={"fused": count} if count else {}, skips=tuple(skips))
 
     def near_misses(self, model: ir.Model, context: PassContext) -> tuple[Skip, ...]:
         """Besides matches that ``check`` refuses, nodes where at least half of a pattern fits, but not all of it."""
         found: dict[Skip, None] = dict.fromkeys(super().near_misses(model, context))
-        roots = self._roots(model)
+        opset = model.graph.opset_imports.get("", 0)
+        if not self.patterns or self._unfit(model, opset):
+            return tuple(found)
         for graph in model.graphs():
             for node in graph:
-                if node.domain == "" and node.op_type in roots and _first(roots[node.op_type], node) is None:
-                    furthest = max((_obstacle(p, node) for p in roots[node.op_type]), key=lambda pair: pair[0])
-                    if furthest[0] >= 0.5:
-                        found[Skip(furthest[1].reason, furthest[1].node)] = None
+                if node.domain == "" and node.op_type in self.anchors and self.find(node, opset) is None:
+                    attempts = (_obstacle(pattern, node) for pattern, _ in self._by_anchor[node.op_type])
+                    share, obstacle = max(attempts, key=lambda attempt: attempt[0])
+                    if share >= 0.5:
+                        found[Skip(obstacle.reason, obstacle.node)] = None
         return tuple(found)
 
-    def _roots(self, model: ir.Model) -> dict[str, list[Op]]:
-        """Operators that can end a pattern -> those patterns; not those that the model defines itself."""
-        roots: dict[str, list[Op]] = {}
-        for pattern in self.patterns:
-            for op_type in pattern.op_types:
-                roots.setdefault(op_type, []).append(pattern)
-        for domain, name, _ in model.functions:
-            if domain == "":
-                roots.pop(name, None)
-        return roots
+    def _unfit(self, model: ir.Model, opset: int) -> str | None:
+        """Why the pass can do nothing in the whole model."""
+        if opset < self.min_opset:
+            return f"opset below {self.min_opset}"
+        return "the model defines standard operators" if any(d == "" for d, _, _ in model.functions) else None
 
     def _inner(self, found: Match) -> str | None:
         """Why the nodes inside cannot go."""
@@ -113,17 +142,13 @@ class RewritePass(GraphPass[OptionsT]):
         value = self.rewrite(found, build)
         if value.producer() is not None and value.shape is None:
             value.shape, value.type = root.outputs[0].shape, root.outputs[0].type
-        constants = [v for node in found.nodes for v in node.inputs]
+        constants = [v for node in found.nodes for v in node.inputs if v is not None and v.is_initializer()]
         if not bypass(root, value):
             build.undo()
             return GRAPH_OUTPUT
         remove_unread(found.nodes[1:])
-        drop_if_unused(constants)
+        build.loose.update(dict.fromkeys(constants))
         return None
-
-
-def _first(patterns: Iterable[Op], root: ir.Node) -> Match | None:
-    return next((m for p in patterns if (m := match(p, root)) is not None), None)
 
 
 def _obstacle(pattern: Op, root: ir.Node) -> tuple[float, Obstacle]:
@@ -134,10 +159,16 @@ def _obstacle(pattern: Op, root: ir.Node) -> tuple[float, Obstacle]:
 
 
 def remove_unread(nodes: Iterable[ir.Node]) -> None:
-    """Remove the nodes that nothing reads, readers before what they read."""
-    for node in nodes:
-        if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
-            node.graph.remove(node, safe=True)
+    """Remove the nodes that nothing reads, or only others of them."""
+    left = list(nodes)
+    while left:
+        unread = [n for n in left if not any(v.uses() or v.is_graph_output() for v in n.outputs)]
+        if not unread:
+            return
+        for node in unread:
+            if node.graph is not None:
+                node.graph.remove(node, safe=True)
+        left = [node for node in left if node.graph is not None]
 
 
 class Builder:
@@ -146,11 +177,16 @@ class Builder:
     Args:
         names: Free names of the model.
         opset: Of the standard operators.
+
+    Attributes:
+        loose: Constants that lost a reader, to be dropped in the end if they have none: whether a value is read costs
+            time linear in its readers, and one constant may serve thousands of nodes.
     """
 
     def __init__(self, names: Names, opset: int) -> None:
         self.opset = opset
         self._names = names
+        self.loose: dict[ir.Value, None] = {}
         self._anchor: ir.Node | None = None
         self._made: list[ir.Node] = []
 

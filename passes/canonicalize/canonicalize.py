@@ -10,8 +10,8 @@
     Relu(x), Relu(x)                                   ->  Relu(x)
 
 *Refuses*: folding random operators, operators of other domains, quantized storage (DequantizeLinear,
-widening Casts of stored weights), 16-bit floating-point arithmetic and results that would make the model
-much larger; merging two graph outputs; everything inside functions. Fusions that reassociate
+widening Casts of stored weights), 16-bit floating-point arithmetic, strings and element types that numpy
+does not have, and results that would make the model much larger; merging two graph outputs; everything inside functions. Fusions that reassociate
 floating-point arithmetic are not done here.
 """
 
@@ -37,6 +37,7 @@ from tamis.passes.canonicalize.specialize_inputs import (
     conflict,
     fix_defaulted_inputs,
     forget_negative_sizes,
+    free_initializers,
     specialize_inputs,
 )
 
@@ -99,6 +100,7 @@ class Canonicalize(GraphPass[Options]):
 
     def _call(self, model: ir.Model, context: PassContext) -> PassResult:
         counts: Counter[str] = Counter()
+        counts["IR versions raised"] = free_initializers(model)
         counts["negative sizes forgotten"] = forget_negative_sizes(model)
         if context.inputs is not None:
             counts["defaults fixed"] = fix_defaulted_inputs(model.graph, context.inputs)

@@ -79,7 +79,21 @@ def _eligible(node: ir.Node, model: ir.Model, known: set[ir.Value]) -> bool:
         ready = source is not None and source.dtype is not None and source.shape is not None
         return ready and is_deterministic(node, model)
     ready = all(v is None or v in known or constant_tensor(v) is not None for v in node.inputs)
-    return ready and is_deterministic(node, model) and not _rounds_halves(node)
+    return ready and is_deterministic(node, model) and not _rounds_halves(node) and _can_be_evaluated(node)
+
+
+def _can_be_evaluated(node: ir.Node) -> bool:
+    """Whether onnxsim can hand the values over: no strings, no types that numpy lacks, no output left out.
+
+    Otherwise it complains on standard error, or gives 8-bit floats back as integers.
+    """
+    values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+    named = [bool(v.name) for v in node.outputs]
+    return sorted(named, reverse=True) == named and not any(v.dtype is not None and _is_foreign(v.dtype) for v in values)
+
+
+def _is_foreign(dtype: ir.DataType) -> bool:
+    return dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) or dtype.numpy().isbuiltin != 1
 
 
 def _rounds_halves(node: ir.Node) -> bool:

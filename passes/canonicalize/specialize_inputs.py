@@ -7,6 +7,10 @@ import onnx_ir as ir
 from tamis.compiler.input_spec import InputSpec, TensorSpec
 
 
+FREE_INITIALIZERS = 4
+"""The IR version from which on an initializer need not be a graph input."""
+
+
 def conflict(value: ir.Value, spec: TensorSpec) -> str | None:
     """Why ``spec`` cannot be the shape of graph input ``value``; None if it can."""
     if value.shape is None:
@@ -36,6 +40,18 @@ def specialize_inputs(graph: ir.Graph, inputs: InputSpec) -> int:
             value.shape = shape
             changed += 1
     return changed
+
+
+def free_initializers(model: ir.Model) -> int:
+    """Raise the IR version to the first that allows initializers that are no graph inputs, as all passes make them.
+
+    Returns:
+        1 if the model's was older, else 0.
+    """
+    if model.ir_version >= FREE_INITIALIZERS:
+        return 0
+    model.ir_version = FREE_INITIALIZERS
+    return 1
 
 
 def fix_defaulted_inputs(graph: ir.Graph, inputs: InputSpec) -> int:

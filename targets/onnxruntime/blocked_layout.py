@@ -29,7 +29,10 @@ LAYOUT_KEEPERS = frozenset(
 )
 """Operators of one tensor whose result is in the blocked layout, if the tensor is."""
 SUMS_AND_PRODUCTS = frozenset(["Add", "Mul", "Sum"])
-"""Operators of equally shaped tensors that are in the blocked layout if all of them are."""
+"""Operators of equally shaped tensors that are in the blocked layout if all of them are.
+
+A constant factor or summand, scalar or one number a channel, counts as well: legalization makes it a BatchNormalization.
+"""
 CHANNEL_ALIGNMENT = 4
 """Channels that are read in blocks come in multiples of this."""
 SMALLEST_BLOCK = 8
@@ -49,9 +52,20 @@ def in_blocks(value: ir.Value, depth: int = DEPTH) -> bool:
     if node.op_type in LAYOUT_KEEPERS:
         return in_blocks(inputs[0], depth - 1)
     if node.op_type in SUMS_AND_PRODUCTS:
-        alike = all(v.shape is not None and v.shape == value.shape for v in inputs)
-        return alike and all(in_blocks(v, depth // len(inputs)) for v in inputs)
+        tensors = [v for v in inputs if not (len(inputs) == 2 and _is_per_channel(v, value))]
+        alike = all(v.shape is not None and v.shape == value.shape for v in tensors)
+        rest = depth - 1 if len(tensors) == 1 else depth // max(1, len(tensors))
+        return bool(tensors) and alike and all(in_blocks(v, rest) for v in tensors)
     return False
+
+
+def _is_per_channel(constant: ir.Value, value: ir.Value) -> bool:
+    """Whether ``constant`` is one, scalar or with one number for each channel of ``value``."""
+    tensor = constant_tensor(constant)
+    if tensor is None or value.shape is None or len(value.shape) != 4 or len(tensor.shape) > 4:
+        return False
+    channels = value.shape[1]
+    return tensor.size == 1 or tuple(tensor.shape.numpy()) in ((channels, 1, 1), (1, channels, 1, 1))
 
 
 def convolves_in_blocks(conv: ir.Node) -> bool:

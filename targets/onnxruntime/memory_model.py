@@ -10,7 +10,7 @@ runtime parses). Instead only the structure is serialized:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,15 @@ HANDED_OVER = "handed-over"
 """Stands where a file name would, in references whose weights are handed over as arrays."""
 
 
-def open_in_memory(model: ir.Model, settings: Settings) -> SessionRunner:
+def open_in_memory(
+    model: ir.Model, settings: Settings, configure: Callable[[Any], None] | None = None
+) -> SessionRunner:
     """Open ``model``, which is left as it was.
+
+    Args:
+        model: Serialized without its large weights.
+        settings: How to open it.
+        configure: Gets the ``onnxruntime.SessionOptions`` for additions.
 
     Raises:
         LoweringError: ONNX Runtime refuses the model.
@@ -36,6 +43,8 @@ def open_in_memory(model: ir.Model, settings: Settings) -> SessionRunner:
     ort = import_onnxruntime()
     where = f"model {model.graph.name}" if model.graph.name else "the model"
     options = settings.session_options(ort)
+    if configure is not None:
+        configure(options)
     folder = _data_folder(model)
     if folder is not None:
         options.add_session_config_entry(FOLDER_KEY, str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,15 +13,25 @@ from pydantic import JsonValue, ValidationError
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.model_file import save_model
-from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneResult
+from tamis.compiler.target import Artifact, Machine, NodeTime, Runner, Runtime, TuneResult
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch
+from tamis.targets.onnxruntime.add_bias_last import AddBiasLast
 from tamis.targets.onnxruntime.affine_to_batch_norm import AffineToBatchNorm
+from tamis.targets.onnxruntime.fuse_attention import FuseAttention
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
 from tamis.targets.onnxruntime.memory_model import open_in_memory
+from tamis.targets.onnxruntime.pad_channels import PadChannels
+from tamis.targets.onnxruntime.prelu_to_relu import PreluToRelu
+from tamis.targets.onnxruntime.profile import profile_session
+from tamis.targets.onnxruntime.raise_bias_rank import RaiseBiasRank
+from tamis.targets.onnxruntime.raise_scalars import RaiseScalars
 from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
 from tamis.targets.onnxruntime.settings import OnnxRuntimeOptions, Settings
+from tamis.targets.onnxruntime.spread_gates import SpreadGates
 from tamis.targets.onnxruntime.tune_session import tune_session
+from tamis.targets.onnxruntime.unroll_narrow_convs import UnrollNarrowConvs
+from tamis.targets.onnxruntime.widen_sequences import WidenSequences
 
 MODEL = "model.onnx"
 NEEDS_ONE_OF = {"fuse_matmul_add": {"MatMul"}, "fuse_skip_layer_norm": {"LayerNormalization", "ReduceMean"}}
@@ -91,8 +102,19 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return []
 
     def legalize_passes(self, machine: Machine) -> Sequence[GraphPass[Any]]:
-        """The forms that stay in the blocked layout."""
-        return (AffineToBatchNorm(),)
+        """The forms that stay in the blocked layout, and those of transformers that no fusion slows down."""
+        return (
+            WidenSequences(),
+            PreluToRelu(),
+            AffineToBatchNorm(),
+            UnrollNarrowConvs(),
+            PadChannels(),
+            SpreadGates(),
+            FuseAttention(),
+            AddBiasLast(),
+            RaiseBiasRank(),
+            RaiseScalars(),
+        )
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""
@@ -141,6 +163,21 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         fixed = frozenset(self.options.model_dump(exclude_none=True)) | idle
         start = _here(self._default(machine))
         return tune_session(lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress)
+
+    def profile(
+        self,
+        model: ir.Model,
+        feeds: Feeds,
+        machine: Machine,
+        seconds: float,
+        progress: Callable[[float, str], None],
+        *,
+        optimize: bool = True,
+    ) -> list[NodeTime]:
+        """Time each kernel by ONNX Runtime's own profiler; see ``profile_session``."""
+        settings = _here(self._default(machine))
+        chosen = settings if optimize else settings.as_written()
+        return profile_session(partial(open_in_memory, model, chosen), model, feeds, seconds, progress)
 
     def _default(self, machine: Machine) -> Settings:
         return Settings.model_validate({"threads": machine.threads, **self.options.model_dump(exclude_none=True)})

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from tamis.compiler.recipe_file import load_recipe
-from tamis.compiler.registry import recipe_names
+from tamis.compiler.registry import GROUPS, recipe_names
 
 STEPS = {
-    "lossless": ["canonicalize", "fold-conv-affine"],
-    "int8-dynamic": ["canonicalize", "fold-conv-affine", "quantize-dynamic"],
-    "fp16": ["canonicalize", "fold-conv-affine", "convert-float16"],
+    "lossless": ["canonicalize", *GROUPS["fuse"]],
+    "int8-dynamic": ["canonicalize", *GROUPS["fuse"], "quantize-dynamic"],
+    "fp16": ["canonicalize", *GROUPS["fuse"], "convert-float16"],
 }
 
 

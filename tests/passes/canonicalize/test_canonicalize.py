@@ -148,6 +148,43 @@ def test_a_default_that_the_recipe_does_not_feed_is_a_constant() -> None:
     assert op_types(found) == ["Add"]
 
 
+@pytest.mark.parametrize("fed", [spec(x=(2,)), None], ids=["inputs known", "inputs unknown"])
+def test_models_of_old_ir_versions_may_get_initializers_that_are_no_inputs(fed: PassContext | None) -> None:
+    text = "g (float[2] x, float[2] w) => (float[2] y) { c = Constant<value_floats = [1.0, 2.0]>() v = Add(w, c) y = Add(x, v) }"
+    found = model(text, w=np.ones(2, np.float32))
+    found.ir_version = 3
+    wanted = run(found, {"x": np.ones(2, np.float32)})
+    assert canonicalize(found, fed)["IR versions raised"] == 1
+    assert found.ir_version == 4
+    assert same_bits(wanted, run(found, {"x": np.ones(2, np.float32)}))
+
+
+@pytest.mark.parametrize(
+    ("text", "types"),
+    [
+        ("g () => (float8e4m3fn[2] y) <float[2] c = {1, 2}> { y = Cast<to = 17>(c) }", ["Cast"]),
+        ("g () => (bfloat16[2, 1] y) <float[2] c = {1, 2}, int64[1] a = {1}> { b = Cast<to = 16>(c) y = Unsqueeze(b, a) }",
+         ["Cast", "Unsqueeze"]),
+        ("g () => (int4[2] y) <float[2] c = {1, 2}> { y = Cast<to = 22>(c) }", ["Cast"]),
+        ('g () => (string[2] y) { c = Constant<value_strings = ["a", "b"]>() y = StringNormalizer(c) }', ["StringNormalizer"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_evaluated_stays(text: str, types: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    found = model(text, 21)
+    canonicalize(found)
+    assert op_types(found) == types
+    assert capfd.readouterr().err == ""
+
+
+def test_a_node_without_its_first_output_stays(capfd: pytest.CaptureFixture[str]) -> None:
+    weights = {"w": random(1, 12, 2), "r": random(1, 12, 3), "c": random(2, 1, 2)}
+    found = model("g () => (float[1, 1, 3] h) { y, h = LSTM<hidden_size = 3>(c, w, r) }", **weights)
+    found.graph[0].outputs[0].name = ""
+    canonicalize(found)
+    assert op_types(found) == ["LSTM"]
+    assert capfd.readouterr().err == ""
+
+
 NO_OPS = {
     "identity": "t = Identity(x)",
     "dropout": "t = Dropout(x)",

@@ -58,6 +58,14 @@ def test_behind_a_spelled_out_hard_swish() -> None:
     assert legalize(found).modified
 
 
+def test_one_run_finds_what_is_in_blocks_thanks_to_another() -> None:
+    found = net("y = Mul(t, c)", "a = Add(v, d) u = Relu(a) b = Mul(u, c) t = Tanh(b)", c=PER_CHANNEL, d=PER_CHANNEL)
+    wanted = run(found, {"x": X})
+    assert legalize(found).counts == {"fused": 3}
+    assert op_types(found) == ["Conv", "BatchNormalization", "Relu", "BatchNormalization", "Tanh", "BatchNormalization"]
+    assert_close(wanted, run(found, {"x": X}))
+
+
 @pytest.mark.parametrize(
     ("constant", "activation", "reason"),
     [

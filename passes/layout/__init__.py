@@ -1,0 +1,1 @@
+"""Layouts: the same tensors with their axes and channels in an order that needs less moving."""
