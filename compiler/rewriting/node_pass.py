@@ -29,7 +29,7 @@ class NodePass(GraphPass[OptionsT]):
     """Of the standard operators, that the pass knows; models below are left alone."""
 
     @abstractmethod
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         """Simplify what ends at ``node``.
 
         Args:
@@ -47,7 +47,7 @@ class NodePass(GraphPass[OptionsT]):
             where = model.graph.name or "graph"
             return PassResult(model, modified=False, skips=(Skip(f"opset below {self.min_opset}", where),))
         op_types = self.op_types - {name for domain, name, _ in model.functions if domain == ""}
-        build: NodeBuilder | None = None
+        build: Builder | None = None
         total, progress = 0, True
         while progress:  # what has fewer readers now may be a candidate; nearly always, the second sweep finds nothing
             skips: dict[Skip, None] = {}
@@ -56,7 +56,7 @@ class NodePass(GraphPass[OptionsT]):
                 for node in graph:
                     if node.op_type not in op_types or node.domain != "":
                         continue
-                    build = build or NodeBuilder(Names(model), opset)
+                    build = build or Builder(Names(model), opset)
                     build.before(node)
                     done = self.simplify(node, build)
                     if isinstance(done, str):
@@ -68,18 +68,6 @@ class NodePass(GraphPass[OptionsT]):
         return PassResult(model, modified=total > 0, counts={"simplified": total} if total else {}, skips=tuple(skips))
 
 
-class NodeBuilder(Builder):
-    """A builder that remembers the constants that lost a reader.
-
-    They are dropped in the end, all at once: whether a value is read costs time linear in its readers, and one constant
-    may serve thousands of nodes.
-    """
-
-    def __init__(self, names: Names, opset: int) -> None:
-        super().__init__(names, opset)
-        self.loose: dict[ir.Value, None] = {}
-
-
 def producer_of(value: ir.Value | None, reader: ir.Node, op_types: frozenset[str]) -> ir.Node | None:
     """The standard operator, one of ``op_types`` and of ``reader``'s graph, whose first output ``value`` is."""
     producer = None if value is None else value.producer()
@@ -88,7 +76,7 @@ def producer_of(value: ir.Value | None, reader: ir.Node, op_types: frozenset[str
     return producer if producer.graph is reader.graph and producer.outputs[0] is value else None
 
 
-def replace(node: ir.Node, value: ir.Value, build: NodeBuilder) -> None:
+def replace(node: ir.Node, value: ir.Value, build: Builder) -> None:
     """Let ``value`` stand for ``node``'s only output; ``node`` goes, and so does what only it has read.
 
     Where the output is a graph output whose name ``value`` cannot take over, an Identity gives it.
@@ -104,7 +92,7 @@ def replace(node: ir.Node, value: ir.Value, build: NodeBuilder) -> None:
     remove_unread_above(inputs, graph, build)
 
 
-def remove_unread_above(values: list[ir.Value | None], graph: ir.Graph | ir.Function, build: NodeBuilder) -> None:
+def remove_unread_above(values: list[ir.Value | None], graph: ir.Graph | ir.Function, build: Builder) -> None:
     """Remove the nodes of ``graph`` behind ``values`` that nothing reads, and in the end initializers likewise."""
     pending = list(values)
     while pending:

@@ -89,7 +89,9 @@ def _can_be_evaluated(node: ir.Node) -> bool:
     """
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
     named = [bool(v.name) for v in node.outputs]
-    return sorted(named, reverse=True) == named and not any(v.dtype is not None and _is_foreign(v.dtype) for v in values)
+    return sorted(named, reverse=True) == named and not any(
+        v.dtype is not None and _is_foreign(v.dtype) for v in values
+    )
 
 
 def _is_foreign(dtype: ir.DataType) -> bool:

@@ -20,7 +20,8 @@ import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
 from tamis.compiler.rewriting.constants import constant_array
-from tamis.compiler.rewriting.node_pass import NodeBuilder, NodePass, producer_of, remove_unread_above, replace
+from tamis.compiler.rewriting.node_pass import NodePass, producer_of, remove_unread_above, replace
+from tamis.compiler.rewriting.rewrite_pass import Builder
 
 T = ir.DataType
 HALVES = frozenset({T.FLOAT16, T.BFLOAT16})
@@ -70,7 +71,7 @@ class SimplifyCasts(NodePass[Options]):
     options_type = Options
     op_types = CASTS | INDEXED | COMPARISONS
 
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         if node.op_type in CASTS:
             return _simplify_cast(node, build)
         if node.op_type in INDEXED:
@@ -102,7 +103,7 @@ def _widened(value: ir.Value | None, reader: ir.Node) -> ir.Value | None:
     return source if holds(ir.DataType(cast.attributes["to"].as_int()), source.dtype) else None
 
 
-def _simplify_cast(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_cast(node: ir.Node, build: Builder) -> bool | str:
     first = producer_of(node.inputs[0], node, CASTS)
     if first is None:
         return False
@@ -120,7 +121,7 @@ def _simplify_cast(node: ir.Node, build: NodeBuilder) -> bool | str:
     return True
 
 
-def _simplify_indices(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_indices(node: ir.Node, build: Builder) -> bool | str:
     source = _widened(node.inputs[1], node)
     if source is None or source.dtype != T.INT32:
         return False
@@ -128,7 +129,7 @@ def _simplify_indices(node: ir.Node, build: NodeBuilder) -> bool | str:
     return True
 
 
-def _simplify_comparison(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_comparison(node: ir.Node, build: Builder) -> bool | str:
     """Both sides from one type, or one of them a constant that is the same in the type of the other."""
     sources = [_widened(value, node) for value in node.inputs]
     types = {s.dtype for s in sources if s is not None}
@@ -159,7 +160,7 @@ def _narrowed(value: ir.Value | None, narrow: ir.DataType) -> np.ndarray[Any, An
         return converted if np.array_equal(converted.astype(array.dtype), array, equal_nan=True) else None
 
 
-def _read(node: ir.Node, index: int, value: ir.Value, build: NodeBuilder) -> None:
+def _read(node: ir.Node, index: int, value: ir.Value, build: Builder) -> None:
     """Let ``node`` read ``value`` at input ``index``; what it has read goes, if nothing else reads it."""
     old = node.inputs[index]
     node.replace_input_with(index, value)

@@ -19,7 +19,8 @@ import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
 from tamis.compiler.rewriting.constants import constant_array
-from tamis.compiler.rewriting.node_pass import NodeBuilder, NodePass, producer_of, replace
+from tamis.compiler.rewriting.node_pass import NodePass, producer_of, replace
+from tamis.compiler.rewriting.rewrite_pass import Builder
 from tamis.passes.canonicalize.shape_chains import Dims, Shape, follow, input_dims, reshape_target
 
 SHAPERS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -56,11 +57,11 @@ class SimplifyReshapes(NodePass[Options]):
     options_type = Options
     op_types = CHAIN | EXPAND
 
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         return _simplify_expand(node, build) if node.op_type == "Expand" else _simplify_chain(node, build)
 
 
-def _simplify_chain(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_chain(node: ir.Node, build: Builder) -> bool | str:
     chain = [node]
     while len(chain) < MAX_CHAIN and (before := producer_of(chain[-1].inputs[0], chain[-1], CHAIN)) is not None:
         chain.append(before)
@@ -82,7 +83,7 @@ def _simplify_chain(node: ir.Node, build: NodeBuilder) -> bool | str:
     return reason
 
 
-def _reshape(source: ir.Value, target: Shape, last: ir.Node, build: NodeBuilder) -> ir.Value:
+def _reshape(source: ir.Value, target: Shape, last: ir.Node, build: Builder) -> ir.Value:
     """A Reshape of ``source``, with the shape of the last node of the chain, if that is it already."""
     shape = last.inputs[1] if last.op_type == "Reshape" else None
     written = constant_array(shape)
@@ -94,7 +95,7 @@ def _is_same(given: Dims | None, result: Dims | None) -> bool:
     return given is not None and given == result and None not in given
 
 
-def _simplify_expand(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_expand(node: ir.Node, build: Builder) -> bool | str:
     before = producer_of(node.inputs[0], node, EXPAND)
     if before is None:
         return False

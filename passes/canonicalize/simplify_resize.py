@@ -19,7 +19,8 @@ import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
 from tamis.compiler.rewriting.constants import constant_array
-from tamis.compiler.rewriting.node_pass import NodeBuilder, NodePass, replace
+from tamis.compiler.rewriting.node_pass import NodePass, replace
+from tamis.compiler.rewriting.rewrite_pass import Builder
 from tamis.passes.canonicalize.resize_maps import repeats_elements
 from tamis.passes.canonicalize.slice_ranges import size_of
 
@@ -61,7 +62,7 @@ class SimplifyResize(NodePass[Options]):
     options_type = Options
     op_types = frozenset({"Resize", "Upsample"})
 
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         problem = _unusual(node)
         if problem is not None:
             return problem
@@ -157,7 +158,7 @@ def _set_form(node: ir.Node, mode: str) -> bool:
     return bool(changed)
 
 
-def _set_scales(node: ir.Node, factors: list[int], build: NodeBuilder) -> bool:
+def _set_scales(node: ir.Node, factors: list[int], build: Builder) -> bool:
     """Write ``factors`` as scales of all axes; True if they were given otherwise."""
     _, _, scales, sizes = _padded(node)
     array = constant_array(scales)

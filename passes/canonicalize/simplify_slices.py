@@ -18,8 +18,8 @@ import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
 from tamis.compiler.rewriting.graph_edit import sole_user
-from tamis.compiler.rewriting.node_pass import NodeBuilder, NodePass, producer_of, replace
-from tamis.compiler.rewriting.rewrite_pass import OTHER_READERS
+from tamis.compiler.rewriting.node_pass import NodePass, producer_of, replace
+from tamis.compiler.rewriting.rewrite_pass import OTHER_READERS, Builder
 from tamis.passes.canonicalize.concat_parts import concat_axis, flat_parts, is_absorbed, join_parts
 from tamis.passes.canonicalize.slice_ranges import Ranges, bounds_of, compose, read_slice, size_of, write_slice
 
@@ -54,7 +54,7 @@ class SimplifySlices(NodePass[Options]):
     options_type = Options
     op_types = SLICE | CONCAT
 
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         if node.op_type in CONCAT:
             return _simplify_concat(node, build)
         source = node.inputs[0]
@@ -68,7 +68,7 @@ class SimplifySlices(NodePass[Options]):
         return _slice_of_concat(node, ranges, build)
 
 
-def _slice_of_slice(node: ir.Node, ranges: Ranges, build: NodeBuilder) -> bool | str:
+def _slice_of_slice(node: ir.Node, ranges: Ranges, build: Builder) -> bool | str:
     inner = producer_of(node.inputs[0], node, SLICE)
     assert inner is not None
     source = inner.inputs[0]
@@ -87,7 +87,7 @@ def _slice_of_slice(node: ir.Node, ranges: Ranges, build: NodeBuilder) -> bool |
     return True
 
 
-def _slice_of_concat(node: ir.Node, ranges: Ranges, build: NodeBuilder) -> bool | str:
+def _slice_of_concat(node: ir.Node, ranges: Ranges, build: Builder) -> bool | str:
     concat = producer_of(node.inputs[0], node, CONCAT)
     assert concat is not None
     axis = concat_axis(concat)
@@ -111,7 +111,7 @@ def _slice_of_concat(node: ir.Node, ranges: Ranges, build: NodeBuilder) -> bool 
     return False
 
 
-def _simplify_concat(node: ir.Node, build: NodeBuilder) -> bool | str:
+def _simplify_concat(node: ir.Node, build: Builder) -> bool | str:
     axis = concat_axis(node)
     if axis is None or is_absorbed(node, axis):
         return False

@@ -6,7 +6,6 @@ import onnx_ir as ir
 
 from tamis.compiler.input_spec import InputSpec, TensorSpec
 
-
 FREE_INITIALIZERS = 4
 """The IR version from which on an initializer need not be a graph input."""
 

@@ -19,8 +19,8 @@ import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.rewriting.graph_edit import Names, drop_if_unused, sole_user
-from tamis.compiler.rewriting.node_pass import NodeBuilder, producer_of, replace
-from tamis.compiler.rewriting.rewrite_pass import GRAPH_OUTPUT, OTHER_READERS
+from tamis.compiler.rewriting.node_pass import producer_of, replace
+from tamis.compiler.rewriting.rewrite_pass import GRAPH_OUTPUT, OTHER_READERS, Builder
 from tamis.targets.onnxruntime.attention_heads import Chain, Heads, int_attribute, known_equal, perm_of, read_heads
 
 DOMAIN = "com.microsoft"
@@ -95,7 +95,7 @@ class FuseAttention(GraphPass[Options]):
         taken = {(domain, name) for domain, name, _ in model.functions}
         if opset < MIN_OPSET or (DOMAIN, "Attention") in taken or ("", "Softmax") in taken:
             return PassResult(model, modified=False)
-        build: NodeBuilder | None = None
+        build: Builder | None = None
         skips: list[Skip] = []
         expanded: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
         count = 0
@@ -108,7 +108,7 @@ class FuseAttention(GraphPass[Options]):
                 if isinstance(found, str):
                     skips.append(Skip(found, softmax.name or str(softmax.outputs[0].name)))
                 elif found is not None:
-                    build = build or NodeBuilder(Names(model), opset)
+                    build = build or Builder(Names(model), opset)
                     _fuse(found, build, expanded)
                     count += 1
         if build is not None:
@@ -238,7 +238,7 @@ def _read_outside(inside: set[ir.Node], root: ir.Node) -> str | None:
     return None
 
 
-def _fuse(found: Found, build: NodeBuilder, expanded: dict[tuple[ir.Value, tuple[int, ...]], ir.Value]) -> None:
+def _fuse(found: Found, build: Builder, expanded: dict[tuple[ir.Value, tuple[int, ...]], ir.Value]) -> None:
     build.before(found.root)
     parts = (found.query, found.key, found.value)
     weights = [h.weight if h.factor == 1 else h.weight * np.float32(h.factor) for h in parts]
@@ -266,7 +266,7 @@ def _fuse(found: Found, build: NodeBuilder, expanded: dict[tuple[ir.Value, tuple
 def _expanded(
     mask: ir.Value,
     shape: tuple[int, ...] | None,
-    build: NodeBuilder,
+    build: Builder,
     known: dict[tuple[ir.Value, tuple[int, ...]], ir.Value],
 ) -> ir.Value:
     """The mask in ``shape``, made once for all layers that read it in this graph."""

@@ -89,11 +89,11 @@ def unroll_weight(weight: Array, window: Window, by: Pair) -> Array:
 
 
 def _factors(window: Window, block: int) -> Iterator[Pair]:
-    """Powers of two, with which a second look finds nothing better."""
+    """Powers of two, up to the first that covers all positions: with these a second look finds nothing better."""
     most = MOST_BLOCKS * block // window.filters
     height, width = window.positions
-    for h in _powers(min(most, height)):
-        for w in _powers(min(most // h, width)):
+    for h in _powers(min(most, 2 * height - 1)):
+        for w in _powers(min(most // h, 2 * width - 1)):
             if h * w > 1:
                 yield h, w
 

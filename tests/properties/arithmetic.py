@@ -12,7 +12,7 @@ def conv(w: Writer) -> None:
     n, c, height, width = w.shapes[x]
     assert isinstance(c, int) and isinstance(height, int) and isinstance(width, int)
     groups = w.choose(1, c, 2 if c % 2 == 0 else 1)
-    out = groups * w.choose(1, 2, 3) if groups != c or c == 1 else c
+    out = groups * w.choose(1, 2, 3, 16) if groups != c or c == 1 else c
     size, pad, stride = w.choose((1, 0, 1), (3, 1, 1), (3, 1, 2), (2, 0, 1))
     if min(height, width) + 2 * pad < size:
         size, pad = 1, 0
@@ -100,6 +100,10 @@ def gate(w: Writer) -> None:
     """x times a function of x, or of another tensor of the same shape."""
     x = w.image()
     shape = w.shapes[x]
+    if w.choose(False, False, True):
+        power = w.op(f"Exp ({w.op(f'Neg ({x})', shape)})", shape)
+        w.op(f"Div ({x}, {w.op(f'Add ({power}, {w.number(1.0)})', shape)})", shape)
+        return
     inner = w.choose("Sigmoid ({})", "HardSigmoid <alpha = 0.16666667, beta = 0.5> ({})", "Tanh ({})", "Identity ({})")
     sides = [x, w.op(inner.format(x), shape)]
     w.op(f"Mul ({', '.join(reversed(sides) if w.flag() else sides)})", shape)

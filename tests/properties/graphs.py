@@ -23,7 +23,7 @@ from tests.properties.writer import Shape, Writer
 
 OPSETS = (17, 11, 13, 18, 20)
 KINDS = ("float", "float", "float", "float", "double", "float16")
-SIZES = ((3, 4, 4), (4, 4, 4), (2, 3, 5), (8, 4, 4), (1, 4, 4), (4, 1, 4), (3, 1, 1))
+SIZES = ((3, 4, 4), (4, 4, 4), (2, 3, 5), (8, 4, 4), (1, 4, 4), (4, 1, 4), (3, 1, 1), (16, 4, 4))
 """Channels, height and width of the input."""
 MOVES = (
     arithmetic.conv,

@@ -266,4 +266,6 @@ def attention(w: Writer) -> None:
     mixed = w.op(f"MatMul ({chances}, {parts[2]})", (n, heads, rows, size))
     joined = w.op(f"Transpose <perm = [0, 2, 1, 3]> ({mixed})", (n, rows, heads, size))
     joined = w.op(f"Reshape ({joined}, {w.integers(0, 0, inner)})", (n, rows, inner))
-    w.op(f"Reshape ({joined}, {w.integers(-1, c, height, inner)})", (n, c, height, inner))
+    mixed = w.op(f"MatMul ({joined}, {w.weight(inner, width, scale=inner**-0.5)})", (n, rows, width))
+    total = w.op(f"Add ({w.op(f'Add ({w.weight(width)}, {mixed})', (n, rows, width))}, {tokens})", (n, rows, width))
+    w.op(f"Reshape ({total}, {w.integers(-1, c, height, width)})", w.shapes[x])

@@ -5,7 +5,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from tamis.compiler.graph_pass import Contract, PassOptions, Stage
-from tamis.compiler.rewriting.node_pass import NodeBuilder, NodePass, producer_of, replace
+from tamis.compiler.rewriting.node_pass import NodePass, producer_of, replace
+from tamis.compiler.rewriting.rewrite_pass import Builder
 from tests.models import check, model, op_types
 
 NEG: frozenset[str] = frozenset({"Neg"})
@@ -19,7 +20,7 @@ class DropDoubleNegation(NodePass[PassOptions]):
     contract = Contract.EXACT
     op_types: ClassVar[frozenset[str]] = NEG
 
-    def simplify(self, node: ir.Node, build: NodeBuilder) -> bool | str:
+    def simplify(self, node: ir.Node, build: Builder) -> bool | str:
         before = producer_of(node.inputs[0], node, NEG)
         if before is None:
             return False

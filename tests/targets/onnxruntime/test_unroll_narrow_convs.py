@@ -67,6 +67,12 @@ def test_kernels(kernel: tuple[int, int]) -> None:
     unrolled(net("pads = [1, 1, 1, 1]", kernel=kernel))
 
 
+@pytest.mark.parametrize("size", [(5, 5), (7, 5), (9, 33)])
+def test_positions_that_no_power_of_two_divides(size: tuple[int, int]) -> None:
+    found = net("strides = [1, 1]", kernel=(3, 3), size=size)
+    unrolled(found, size)  # a second look finds nothing more
+
+
 def test_one_row_of_positions() -> None:
     ops = unrolled(net("strides = [1, 2]", kernel=(1, 16), size=(1, 301)), size=(1, 301))
     assert ops.count("Transpose") == 1
@@ -151,6 +157,16 @@ def test_near_misses(found: ir.Model, reason: str) -> None:
     result = unroll(found)
     assert not result.modified
     assert [skip.reason for skip in result.skips] == [reason]
+
+
+def test_filters_over_a_signal_are_left_alone() -> None:
+    found = model(
+        "g (float[1, 1, 1, 900] x) => (float[1, 1, 1, 323] y) { y = Conv<strides = [1, 2]>(x, w) }",
+        w=random(1, 1, 1, 256),
+    )
+    result = unroll(found)
+    assert not result.modified
+    assert [skip.reason for skip in result.skips] == ["one channel, so that the order of summation may show"]
 
 
 def test_double_is_left_alone() -> None:
