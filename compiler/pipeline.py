@@ -102,6 +102,8 @@ class Pipeline:
     quiet: bool = False
     _spare: ir.Model | None = field(default=None, init=False)
     """A clone of the current model that a step left as it was."""
+    _signed: tuple[ir.Model, int] | None = field(default=None, init=False)
+    """The model whose signature was taken last, and that."""
 
     def run(self, model: ir.Model, steps: tuple[GraphPass[Any], ...]) -> Outcome:
         """Apply the steps in order.
@@ -184,7 +186,7 @@ class Pipeline:
             with self.phases.phase("check IR"):
                 if result.modified:
                     check_ir(candidate, where)
-                elif structure_signature(before) != structure_signature(candidate):
+                elif self._signature(before) != structure_signature(candidate):
                     raise PostconditionError(
                         "the pass changed the model but reports modified=False",
                         where=where,
@@ -204,6 +206,11 @@ class Pipeline:
                 fix="report this defect of the pass; 'on_violation: skip' leaves it out",
             ) from error
         return result
+
+    def _signature(self, model: ir.Model) -> int:
+        if self._signed is None or self._signed[0] is not model:
+            self._signed = (model, structure_signature(model))
+        return self._signed[1]
 
     def _judge(
         self,

@@ -111,16 +111,19 @@ def _load(
 
 
 def report(bundle: Bundle) -> None:
-    """Print what was done: a row a step, then the figures of the whole."""
+    """Print what was done: a row a step that found something to do, then the figures of the whole."""
     made = bundle.report
     rows = [
         (s.name, s.contract, s.verdict, f"{s.nodes_before} -> {s.nodes_after}", _counts(s.counts), s.reason)
         for s in made.steps
+        if s.verdict != "unchanged"
     ]
+    unchanged = len(made.steps) - len(rows)
     table(
         ("step", "contract", "verdict", "nodes", "done", "reason"), rows, title=f"{made.model} for {made.target.name}"
     )
-    fields({k: v for k, v in summary(bundle).items() if v is not None})
+    more = {"unchanged": f"{unchanged} steps found nothing to do"} if unchanged else {}
+    fields({**more, **{k: v for k, v in summary(bundle).items() if v is not None}})
 
 
 SLOWER = "slower than the model as given; 'tune: {seconds: 30}' at the target searches the runtime's settings"
