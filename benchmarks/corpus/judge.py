@@ -113,9 +113,7 @@ class _Differs(Exception):
     """Outputs differ where they may not."""
 
 
-def _compare(
-    case: Case, model: ir.Model, found: list[Stage], feeds: list[dict[str, Any]]
-) -> tuple[Outcome, str]:
+def _compare(case: Case, model: ir.Model, found: list[Stage], feeds: list[dict[str, Any]]) -> tuple[Outcome, str]:
     result = found[-1][1] if found else model
     try:
         original = [_run(model, feed, optimize=True) for feed in feeds]
@@ -228,7 +226,9 @@ def _flat(outputs: Sequence[Any], prefix: str = "output") -> dict[str, np.ndarra
 def _widened(outputs: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
     """Flat, with the types that numpy does not have as float32, which holds all their values."""
     arrays = _flat(outputs)
-    return {n: a if a.dtype.isbuiltin == 1 or a.dtype.kind in "OUS" else a.astype(np.float32) for n, a in arrays.items()}
+    return {
+        n: a if a.dtype.isbuiltin == 1 or a.dtype.kind in "OUS" else a.astype(np.float32) for n, a in arrays.items()
+    }
 
 
 def brief(error: Exception) -> str:

@@ -64,10 +64,13 @@ class RewritePass(GraphPass[OptionsT]):
             A match; or why it is none, in a few words without names; or None if nothing is alike, or already as wanted.
         """
         before = {p.op_type for v in anchor.inputs if v is not None and (p := v.producer()) is not None}
+        blocked: Match | None = None
         for pattern, needed in self._by_anchor[anchor.op_type]:
             if not any(kinds.isdisjoint(before) for kinds in needed) and (found := match(pattern, anchor)) is not None:
-                return found
-        return None
+                if self._inner(found) is None:
+                    return found
+                blocked = blocked or found  # a smaller pattern may leave alone what others read
+        return blocked
 
     def check(self, found: Match, model: ir.Model) -> str | None:
         """Why the match must be left alone, in a few words without names; None if it can be rewritten."""

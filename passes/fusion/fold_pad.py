@@ -9,7 +9,9 @@
 *Refuses*: borders that are not 0, before MaxPool also those that may exceed what is in a window; borders of the batch or
 the channels; negative or unknown amounts; modes other than constant; padded tensors that are graph outputs or that
 anything else reads; pools with ``ceil_mode``, padding that fills a window, or padding of their own that AveragePool does
-not count; MaxPool with dilation or indices; padding that depends on the size of the input; models below opset 2.
+not count; MaxPool with dilation or indices; padding that depends on the size of the input; borders of more than a
+third of an axis, since kernels are slow there (CREPE, 508 around 1024: folding them cost a tenth of its speed); models
+below opset 2.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import onnx_ir as ir
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.rewriting.graph_edit import drop_if_unused
 from tamis.compiler.rewriting.rewrite_pass import GRAPH_OUTPUT
-from tamis.passes.fusion.pad_nodes import read_pad
+from tamis.passes.fusion.pad_nodes import Padding, read_pad
 from tamis.passes.fusion.padded_readers import OPERATORS, absorb, spatial_rank
 
 MIN_OPSET = 2
+WIDE = 1 / 3
+"""Of an axis: borders beyond this stay."""
 OTHER_READER = "something else than a convolution or a pool reads the padded tensor"
 
 
@@ -89,6 +93,8 @@ def _fold(pad: ir.Node, opset: int) -> str | None:
     for reader in readers:
         rank = spatial_rank(reader)
         padding = "the kernel is not known" if rank is None else read_pad(pad, opset, rank + 2)
+        if isinstance(padding, Padding) and _is_wide(padding, source.shape):
+            return "the border is wide"
         changed = padding if isinstance(padding, str) else absorb(reader, padding, source, opset)
         if isinstance(changed, str):
             return changed
@@ -101,3 +107,10 @@ def _fold(pad: ir.Node, opset: int) -> str | None:
     pad.graph.remove(pad, safe=True)
     drop_if_unused(dict.fromkeys(constants))
     return None
+
+
+def _is_wide(padding: Padding, shape: ir.Shape | None) -> bool:
+    """Whether the border of an axis that is known is more than a share of it."""
+    sizes = shape if shape is not None else ()
+    amounts = (begin + end for begin, end in zip(padding.begins, padding.ends, strict=True))
+    return any(isinstance(size, int) and amount > WIDE * size for amount, size in zip(amounts, sizes, strict=False))

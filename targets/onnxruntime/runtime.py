@@ -37,6 +37,20 @@ MODEL = "model.onnx"
 NEEDS_ONE_OF = {"fuse_matmul_add": {"MatMul"}, "fuse_skip_layer_norm": {"LayerNormalization", "ReduceMean"}}
 """Settings that make no difference to models without any of these operators."""
 
+LEGALIZATION: tuple[type[GraphPass[Any]], ...] = (
+    WidenSequences,
+    PreluToRelu,
+    AffineToBatchNorm,
+    UnrollNarrowConvs,
+    PadChannels,
+    SpreadGates,
+    FuseAttention,
+    AddBiasLast,
+    RaiseBiasRank,
+    RaiseScalars,
+)
+"""Passes for forms that ONNX Runtime is fast at, in their order."""
+
 
 class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     """ONNX Runtime's CPU execution provider: the lowering that always works.
@@ -102,19 +116,11 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return []
 
     def legalize_passes(self, machine: Machine) -> Sequence[GraphPass[Any]]:
-        """The forms that stay in the blocked layout, and those of transformers that no fusion slows down."""
-        return (
-            WidenSequences(),
-            PreluToRelu(),
-            AffineToBatchNorm(),
-            UnrollNarrowConvs(),
-            PadChannels(),
-            SpreadGates(),
-            FuseAttention(),
-            AddBiasLast(),
-            RaiseBiasRank(),
-            RaiseScalars(),
-        )
+        """The forms that stay in the blocked layout, and those of transformers that no fusion slows down.
+
+        A step that breaks its contract on a model is undone: nobody has asked for it.
+        """
+        return [step(step.options_type(on_violation="skip")) for step in LEGALIZATION]
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""

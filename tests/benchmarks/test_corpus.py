@@ -44,7 +44,12 @@ def test_a_case_is_also_taken_with_constant_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["node/test_sequence_insert_at_back", "node/test_optional_get_element_optional_tensor", "node/test_cast_FLOAT_to_BFLOAT16"]
+    "name",
+    [
+        "node/test_sequence_insert_at_back",
+        "node/test_optional_get_element_optional_tensor",
+        "node/test_cast_FLOAT_to_BFLOAT16",
+    ],
 )
 def test_values_that_are_no_plain_tensors_are_run(name: str) -> None:
     assert judge(case(name)).outcome is Outcome.MATCHED

@@ -172,7 +172,12 @@ def branches(w: Writer) -> None:
     n, c, height, width = w.shapes[x]
     assert isinstance(c, int)
     out = c if w.flag() else 3
-    parts = [w.op(f"Conv <pads = [1, 1, 1, 1]> ({x}, {w.weight(out, c, 3, 3, scale=0.3)}, {w.weight(out)})", (n, out, height, width))]
+    parts = [
+        w.op(
+            f"Conv <pads = [1, 1, 1, 1]> ({x}, {w.weight(out, c, 3, 3, scale=0.3)}, {w.weight(out)})",
+            (n, out, height, width),
+        )
+    ]
     parts.append(w.op(f"Conv ({x}, {w.weight(out, c, 1, 1)})", (n, out, height, width)))
     if out == c:
         parts.append(w.choose(x, normalized(w, x)))

@@ -102,7 +102,9 @@ def hold(step: Step, before: ir.Model, spec: InputSpec, judge: Verifier) -> ir.M
     verdict = judge.check(after, contract_here(step, before))
     if not verdict.ok:
         found = onnx.printer.to_text(ir.to_proto(after))
-        raise Broken(step, f"on {verdict.case!r}, expected {verdict.expected}: {verdict.detail}\n{found}\nmade of", before)
+        raise Broken(
+            step, f"on {verdict.case!r}, expected {verdict.expected}: {verdict.detail}\n{found}\nmade of", before
+        )
     if step(after.clone(), context).modified:
         raise Broken(step, "a second run changes the model again", before)
     judge.accept(verdict)

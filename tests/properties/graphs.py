@@ -84,9 +84,7 @@ MOTIFS = (
 )
 """Moves in a row that some pass is looking for."""
 MOST_RUNS = 6
-NO_DOUBLE = re.compile(
-    r"\b(Conv|PRelu|Erf|Softplus|Clip|HardSigmoid|LeakyRelu|GlobalAveragePool|AveragePool|Resize)\b"
-)
+NO_DOUBLE = re.compile(r"\b(Conv|PRelu|Erf|Softplus|Clip|HardSigmoid|LeakyRelu|GlobalAveragePool|AveragePool|Resize)\b")
 """Operators that ONNX Runtime computes in single precision only."""
 
 
@@ -139,7 +137,9 @@ def finish(writer: Writer, outputs: list[str]) -> Graph:
     words = set(re.findall(r"\w+", text))
     used = {name: array for name, array in writer.constants.items() if name in words}
     spec = InputSpec((TensorSpec("x", np.dtype(writer.dtype), shape),), {"N": (1, 3)} if "N" in shape else {})
-    constants = "\n".join(f"# {name} = {array.dtype}{list(array.shape)} {array.ravel()[:4]}" for name, array in used.items())
+    constants = "\n".join(
+        f"# {name} = {array.dtype}{list(array.shape)} {array.ravel()[:4]}" for name, array in used.items()
+    )
     return Graph(models.model(text, writer.opset, **used), spec, f"# opset {writer.opset}\n{text}\n{constants}")
 
 

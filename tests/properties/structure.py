@@ -72,7 +72,10 @@ def reshape(w: Writer) -> None:
     if w.flag():
         flat = w.op(f"Flatten <axis = 1> ({rows})", (n, c * height * width))
         rows = w.op(f"Relu ({flat})", w.shapes[flat]) if w.flag() else flat
-    w.op(f"Reshape ({rows}, {w.integers(*w.choose((0, c, height, width), (-1, c, height, width)))})", (n, c, height, width))
+    w.op(
+        f"Reshape ({rows}, {w.integers(*w.choose((0, c, height, width), (-1, c, height, width)))})",
+        (n, c, height, width),
+    )
 
 
 def computed_reshape(w: Writer) -> None:
@@ -139,7 +142,9 @@ def cut(w: Writer) -> None:
         return
     parts = [1, size - 1]
     names = [w.fresh(), w.fresh()]
-    given = f"<axis = {axis}> ({x}, {w.integers(*parts)})" if w.opset >= 13 else f"<axis = {axis}, split = {parts}> ({x})"
+    given = (
+        f"<axis = {axis}> ({x}, {w.integers(*parts)})" if w.opset >= 13 else f"<axis = {axis}, split = {parts}> ({x})"
+    )
     w.lines.append(f"{names[0]}, {names[1]} = Split {given}")
     for name, part in zip(names, parts, strict=True):
         shape[axis % 4] = part
@@ -173,7 +178,9 @@ def product(w: Writer) -> None:
 def no_op(w: Writer) -> None:
     x = w.image()
     number = {"float": 1, "double": 11, "float16": 10}[w.kind]
-    text = w.choose("Identity ({})", f"Cast <to = {number}> ({{}})", "Dropout ({})", "Transpose <perm = [0, 1, 2, 3]> ({})")
+    text = w.choose(
+        "Identity ({})", f"Cast <to = {number}> ({{}})", "Dropout ({})", "Transpose <perm = [0, 1, 2, 3]> ({})"
+    )
     w.op(text.format(x), w.shapes[x])
 
 
@@ -239,7 +246,9 @@ def shuffle(w: Writer) -> None:
     groups = w.choose(2, c)
     if c % groups:
         return
-    five = w.op(f"Reshape ({x}, {w.integers(0, groups, c // groups, height, width)})", (n, groups, c // groups, height, width))
+    five = w.op(
+        f"Reshape ({x}, {w.integers(0, groups, c // groups, height, width)})", (n, groups, c // groups, height, width)
+    )
     turned = w.op(f"Transpose <perm = [0, 2, 1, 3, 4]> ({five})", (n, c // groups, groups, height, width))
     w.op(f"Reshape ({turned}, {w.integers(0, c, height, width)})", (n, c, height, width))
 

@@ -74,7 +74,9 @@ class SubtractsTheOtherWay(planted.Planted):
     name = "subtracts-the-other-way"
 
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
-        wrong = [n for n in model.graph if n.op_type == "Sub" and n.inputs[0] is not None and n.inputs[0].is_initializer()]
+        wrong = [
+            n for n in model.graph if n.op_type == "Sub" and n.inputs[0] is not None and n.inputs[0].is_initializer()
+        ]
         for node in wrong:
             first, second = node.inputs
             node.replace_input_with(0, second)
@@ -95,7 +97,9 @@ def test_a_wrong_pass_is_found_and_shrinks_to_the_node_that_shows_it() -> None:
     assert len(nodes) <= 3
 
 
-@pytest.mark.parametrize("wrong", set(planted.ALL) - {planted.Slow, planted.TooLossy, planted.MakesNan}, ids=lambda w: w.name)
+@pytest.mark.parametrize(
+    "wrong", set(planted.ALL) - {planted.Slow, planted.TooLossy, planted.MakesNan}, ids=lambda w: w.name
+)
 def test_every_planted_pass_is_caught(wrong: type[GraphPass[PassOptions]]) -> None:
     text = "g (float[N,2,4,4] x) => (float[N,3,4,4] y) { a = Conv (x, W) y = Relu (a) }"
     spec = InputSpec((TensorSpec("x", np.dtype(np.float32), ("N", 2, 4, 4)),), {"N": (1, 2)})

@@ -88,6 +88,15 @@ def test_a_value_inside_that_is_read_elsewhere() -> None:
     assert fuse(found).skips[0].reason == "something else reads an intermediate value"
 
 
+def test_a_divided_value_that_is_read_elsewhere_is_where_the_next_one_begins() -> None:
+    first = "a = Add(x, three) c = Clip(a, zero, six) s = Div(c, six)"
+    found = net(f"{first} b = Add(s, three) d = Clip(b, zero, six) t = Div(d, six) y = Mul(s, t)")
+    wanted = run(found, X)
+    assert fuse(found).counts == {"fused": 2}
+    assert op_types(found) == ["HardSigmoid", "HardSigmoid", "Mul"]
+    assert_close(wanted, run(found, X))
+
+
 def test_the_gate_is_fused_although_the_product_is_scaled_elsewhere() -> None:
     """A hard swish of the other form is a product with a hard sigmoid, which is all that there is to fuse."""
     found = net("a = Add(x, three) c = Clip(a, zero, six) d = Div(c, six) y = Mul(x, d)")
