@@ -109,7 +109,7 @@ def transpose(w: Writer) -> None:
 
 def concat(w: Writer) -> None:
     x = w.image()
-    n, c, height, width = _sizes(w, x)
+    _, c, _, width = _sizes(w, x)
     if c * width > 64:
         return
     axis = w.choose(1, 3, -3)

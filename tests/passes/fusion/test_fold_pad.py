@@ -237,3 +237,12 @@ def test_one_spatial_axis_and_computed_weights() -> None:
     wanted = run(found, feeds)
     assert fold(found).modified
     assert_close(wanted, run(found, feeds))
+
+
+@pytest.mark.parametrize(("width", "reason"), [(6, set()), (5, {"the border is wide"})])
+def test_a_border_of_more_than_a_third_stays(width: int, reason: set[str]) -> None:
+    text = f"g (float[N, 3, 9, {width}] x) => (float[A, C, H, V] y) {{ p = Pad(x, a) y = Conv(p, w) }}"
+    amounts = np.array([0, 0, 0, 1, 0, 0, 0, 1], np.int64)
+    result = fold(model(text, a=amounts, w=random(4, 3, 3, 3)))
+    assert result.modified == (not reason)
+    assert reasons(result) == reason

@@ -91,6 +91,8 @@ def test_a_value_inside_that_is_read_elsewhere() -> None:
 def test_a_divided_value_that_is_read_elsewhere_is_where_the_next_one_begins() -> None:
     first = "a = Add(x, three) c = Clip(a, zero, six) s = Div(c, six)"
     found = net(f"{first} b = Add(s, three) d = Clip(b, zero, six) t = Div(d, six) y = Mul(s, t)")
+    s = next(node.outputs[0] for node in found.graph if node.outputs[0].name == "s")
+    s.shape, s.type = found.graph.inputs[0].shape, found.graph.inputs[0].type
     wanted = run(found, X)
     assert fuse(found).counts == {"fused": 2}
     assert op_types(found) == ["HardSigmoid", "HardSigmoid", "Mul"]
