@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 
 from benchmarks.corpus.cases import load_cases, with_constants
 from benchmarks.corpus.judge import Outcome, Result, judge
+from tamis.targets.hardware.cpu_limits import usable_threads
 
 CHUNK = 25
 """Cases that a process gets at once."""
 
 
-def run(names: Sequence[str], processes: int | None = None) -> list[Result]:
+def run(names: Sequence[str]) -> list[Result]:
     """Judge the named cases in processes of their own, sorted by name.
 
     A process that fails or ends (the runtime can be brought down) is a crash of all the cases that it was given at once.
     """
-    count = processes or len(os.sched_getaffinity(0))
     chunks = [list(names[i : i + CHUNK]) for i in range(0, len(names), CHUNK)]
     found: list[Result] = []
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_threads(), multiprocessing.get_context("spawn")) as pool:
         pending: dict[Future[list[Result]], list[str]] = {pool.submit(judge_all, chunk): chunk for chunk in chunks}
         for future in as_completed(pending):
             if (error := future.exception()) is None:

@@ -19,10 +19,11 @@ from hypothesis.vendor.pretty import RepresentationPrinter
 from tamis.compiler.input_spec import InputSpec, TensorSpec
 from tests import models
 from tests.properties import arithmetic, structure
-from tests.properties.writer import Shape, Writer
+from tests.properties.writer import Shape, Size, Writer
 
 OPSETS = (17, 11, 13, 18, 20)
 KINDS = ("float", "float", "float", "float", "double", "float16")
+BATCHES: tuple[Size, ...] = (1, 2, "N")
 SIZES = ((3, 4, 4), (4, 4, 4), (2, 3, 5), (8, 4, 4), (1, 4, 4), (4, 1, 4), (3, 1, 1), (16, 4, 4))
 """Channels, height and width of the input."""
 MOVES = (
@@ -111,7 +112,7 @@ class Graph:
 def graphs(draw: st.DrawFn, most: int = MOST_RUNS) -> Graph:
     """Random graphs of at most ``most`` runs of moves."""
     writer = Writer(draw, draw(st.sampled_from(KINDS)), draw(st.sampled_from(OPSETS)))
-    batch = draw(st.sampled_from((1, 2, "N")))
+    batch = draw(st.sampled_from(BATCHES))
     shape: Shape = (batch, *draw(st.sampled_from(SIZES)))
     writer.shapes["x"] = shape
     runs = st.one_of(st.sampled_from([(move,) for move in MOVES]), st.sampled_from(MOTIFS))
