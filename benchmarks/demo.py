@@ -62,7 +62,7 @@ def main() -> None:
             ("golden outputs reproduced", "", f"{sum(r.ok for r in verified.replays)} of {len(verified.replays)}"),
         ],
     )
-    print(f"The bundle is in {arguments.out}; try: tamis explain fold-conv-affine")
+    print(f"The bundle is in {arguments.out}; try: tamis explain fuse-hard-swish")
 
 
 if __name__ == "__main__":

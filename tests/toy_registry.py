@@ -99,6 +99,7 @@ def toys() -> Iterator[None]:
 def install(patch: pytest.MonkeyPatch) -> None:
     """Register the toys, and only them."""
     patch.setitem(registry.TABLE, "passes", PASSES)
+    patch.setitem(registry.GROUPS, "fuse", ("fold-conv-affine",))
     patch.setitem(registry.TABLE, "targets", {"onnxruntime": "tests.toy_registry:ToyRuntime"})
     patch.setattr(registry, "machine_names", lambda: MACHINES)
     registry.table.cache_clear()

@@ -40,6 +40,8 @@ class RewritePass(GraphPass[OptionsT]):
     """Of the standard operators, that the replacement needs; models below are left alone."""
     keeps_readers: ClassVar[bool] = False
     """Whether a match is worth rewriting although other nodes read values inside."""
+    forward: ClassVar[bool] = False
+    """Look at nodes from the first to the last, for patterns of one node whose ``check`` looks at what comes before."""
     _by_anchor: ClassVar[dict[str, list[tuple[Op, tuple[frozenset[str], ...]]]]] = {}
     """Operator -> patterns that it can end, each with the operators that must come before it."""
 
@@ -88,7 +90,7 @@ class RewritePass(GraphPass[OptionsT]):
         skips: dict[Skip, None] = {}
         count = 0
         for graph in model.graphs():
-            for node in reversed(graph):  # a larger pattern ends later than what it contains
+            for node in graph if self.forward else reversed(graph):  # a larger pattern ends later than what it contains
                 if node.op_type not in self.anchors or node.domain != "":
                     continue
                 found = self.find(node, opset)

@@ -83,19 +83,19 @@ def _eligible(node: ir.Node, model: ir.Model, known: set[ir.Value]) -> bool:
 
 
 def _can_be_evaluated(node: ir.Node) -> bool:
-    """Whether onnxsim can hand the values over: no strings, no types that numpy lacks, no output left out.
+    """Whether onnxsim can hand the values over: tensors, no strings, no types that numpy lacks, no output left out.
 
     Otherwise it complains on standard error, or gives 8-bit floats back as integers.
     """
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
     named = [bool(v.name) for v in node.outputs]
-    return sorted(named, reverse=True) == named and not any(
-        v.dtype is not None and _is_foreign(v.dtype) for v in values
-    )
+    return sorted(named, reverse=True) == named and not any(_is_foreign(v) for v in values)
 
 
-def _is_foreign(dtype: ir.DataType) -> bool:
-    return dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) or dtype.numpy().isbuiltin != 1
+def _is_foreign(value: ir.Value) -> bool:
+    if not isinstance(value.type, ir.TensorType):
+        return value.type is not None
+    return value.type.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) or value.type.dtype.numpy().isbuiltin != 1
 
 
 def _rounds_halves(node: ir.Node) -> bool:

@@ -64,7 +64,7 @@ class FoldPad(GraphPass[Options]):
         skips: list[Skip] = []
         count = 0
         for graph in model.graphs():
-            for node in graph:
+            for node in reversed(graph):  # a Pad that goes leaves its readers to the Pad before it
                 if node.op_type != "Pad" or node.domain != "" or not _readers(node):
                     continue
                 reason = _fold(node, opset)

@@ -108,6 +108,10 @@ class SessionRunner:
             raise RuntimeFailureError("onnxruntime failed", where=self._where, found=reason_of(error)) from error
         return dict(zip(self.output_names, outputs, strict=True))
 
+    def end_profiling(self) -> str:
+        """Stop profiling, which the options began; returns the path of the file with the events."""
+        return str(self._session.end_profiling())
+
     def _check(self, feeds: Feeds) -> None:
         if feeds.keys() != self._inputs.keys():
             self._refuse_names(feeds)

@@ -48,6 +48,7 @@ class SpreadGates(RewritePass[Options]):
     speed_motivated = True
     options_type = Options
     min_opset = 11
+    forward = True
     patterns = (Op("Mul", "x", "gate"),)
 
     def check(self, found: Match, model: ir.Model) -> str | None:

@@ -47,7 +47,7 @@ def test_a_case_is_also_taken_with_constant_inputs() -> None:
     "name",
     [
         "node/test_sequence_insert_at_back",
-        "node/test_optional_get_element_optional_tensor",
+        "node/test_identity_opt",
         "node/test_cast_FLOAT_to_BFLOAT16",
     ],
 )

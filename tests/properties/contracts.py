@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from benchmarks.corpus.steps import contract_here, host, legalization, plan
 from tamis.compiler.adversarial import adversarial_feeds, random_feeds
+from tamis.compiler.compare_outputs import Outputs
 from tamis.compiler.digest import structure_signature
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, Stage
 from tamis.compiler.input_spec import InputSpec
@@ -46,9 +48,17 @@ def all_steps() -> tuple[Step, ...]:
 
 
 def verifier(model: ir.Model, spec: InputSpec) -> Verifier:
-    """As the compiler makes it for a recipe without data."""
-    samples = list(random_feeds(spec, 0, SAMPLES))
-    return Verifier(load_unoptimized, model, samples, adversarial_feeds(spec, 0))
+    """As the compiler makes it for a recipe without data, without the inputs at which the outputs overflow.
+
+    There it is a matter of the order of summation which infinities meet, and whether they make another or NaN.
+    """
+    runner = load_unoptimized(model)
+    adversarial = ((label, feeds) for label, feeds in adversarial_feeds(spec, 0) if _finite(runner(feeds)))
+    return Verifier(load_unoptimized, model, list(random_feeds(spec, 0, SAMPLES)), adversarial)
+
+
+def _finite(outputs: Outputs) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in outputs.values())
 
 
 def hold_in_order(graph: Graph, chosen: Sequence[Step]) -> ir.Model:

@@ -109,9 +109,9 @@ class Graph:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, most: int = MOST_RUNS) -> Graph:
-    """Random graphs of at most ``most`` runs of moves."""
-    writer = Writer(draw, draw(st.sampled_from(KINDS)), draw(st.sampled_from(OPSETS)))
+def graphs(draw: st.DrawFn, most: int = MOST_RUNS, kinds: tuple[str, ...] = KINDS) -> Graph:
+    """Random graphs of at most ``most`` runs of moves, of one of the element types."""
+    writer = Writer(draw, draw(st.sampled_from(kinds)), draw(st.sampled_from(OPSETS)))
     batch = draw(st.sampled_from(BATCHES))
     shape: Shape = (batch, *draw(st.sampled_from(SIZES)))
     writer.shapes["x"] = shape

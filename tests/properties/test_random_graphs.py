@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from benchmarks.corpus.steps import host, steps
 from tamis.compiler.digest import model_digest
@@ -28,21 +28,22 @@ FIXED = settings(
 """The same graphs every time; how long a graph takes is no matter."""
 
 
-@settings(FIXED, max_examples=80)
+@settings(FIXED, max_examples=150)
 @given(graphs())
 def test_all_passes_in_order_keep_their_contracts(graph: Graph) -> None:
     hold_in_order(graph, all_steps())
 
 
-@settings(FIXED, max_examples=60)
+@settings(FIXED, max_examples=100)
 @given(graphs())
 def test_each_pass_alone_keeps_its_contract(graph: Graph) -> None:
     hold_alone(graph, all_steps())
 
 
 @settings(FIXED, max_examples=15)
-@given(graphs())
+@given(graphs(kinds=("float", "double")))
 def test_a_compile_is_the_steps_one_after_the_other(graph: Graph) -> None:
+    """Not with 16-bit floats, where the pipeline takes what ONNX Runtime does not round for broken ``exact`` contracts."""
     alone = hold_in_order(graph, steps())
     with tempfile.TemporaryDirectory() as folder:
         whole = compiled(graph, Path(folder))
@@ -85,8 +86,8 @@ class SubtractsTheOtherWay(planted.Planted):
 
 
 def test_a_wrong_pass_is_found_and_shrinks_to_the_node_that_shows_it() -> None:
-    @settings(FIXED, max_examples=300)
-    @given(graphs())
+    @settings(FIXED, max_examples=300, phases=[Phase.generate, Phase.shrink])
+    @given(graphs(most=1, kinds=("float",)))
     def each_graph_holds(graph: Graph) -> None:
         hold_in_order(graph, [SubtractsTheOtherWay()])
 

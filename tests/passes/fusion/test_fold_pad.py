@@ -184,6 +184,14 @@ def test_several_readers_all_fold_or_none() -> None:
         assert all(list(n.attributes.get_ints("pads", [0])) in ([0], [1, 1, 1, 1]) for n in found.graph)
 
 
+def test_a_pad_behind_another_folds_first() -> None:
+    found = net("p = Pad(x, a) q = Pad(p, a) y = Conv(q, w) z = Conv(p, w)", "float[N, 4, H, V] y, float[N, 4, I, U] z")
+    wanted = run(found, {"x": X})
+    assert fold(found).counts == {"folded": 2}
+    assert op_types(found) == ["Conv", "Conv"]
+    assert_close(wanted, run(found, {"x": X}))
+
+
 def test_amounts_that_another_pad_shares() -> None:
     found = net("p = Pad(x, a) c = Conv(p, w) r = Relu(c) y = Pad(r, a)")
     wanted = run(found, {"x": X})

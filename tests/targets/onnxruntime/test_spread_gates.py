@@ -103,3 +103,10 @@ def test_a_gate_of_two_tensors() -> None:
     assert legalize(found).counts == {"fused": 2}
     assert same_bits(wanted, run(found, X))
     assert np.isfinite(wanted[0]).all()
+
+
+def test_a_gated_tensor_may_be_gated_again() -> None:
+    found = net("u = Mul(t, g) y = Mul(g, u)")
+    wanted = run(found, X)
+    assert legalize(found).counts == {"fused": 2}
+    assert same_bits(wanted, run(found, X))
