@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from tamis.compiler.compare_outputs import Outputs, compare_outputs
 from tamis.compiler.graph_pass import Feeds
@@ -59,3 +60,18 @@ def _nudge(array: np.ndarray[Any, Any], random: np.random.Generator) -> np.ndarr
     size = float(np.finfo(array.dtype).eps) * max(float(np.abs(array).max(initial=0.0)), 1.0)
     moved: np.ndarray[Any, Any] = (array + size * random.uniform(-1, 1, array.shape)).astype(array.dtype)
     return moved
+
+
+def has_halves(model: ir.Model) -> bool:
+    """Whether anything in ``model`` is a 16-bit floating-point number.
+
+    ONNX Runtime computes such models in float32 between casts that it inserts, and leaves out pairs of those, with its
+    optimizations off as well: a node more or less, and other values are rounded.
+    """
+    values = (
+        value
+        for graph in model.graphs()
+        for values in (graph.inputs, graph.initializers.values(), *(node.outputs for node in graph))
+        for value in values
+    )
+    return any(value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) for value in values)

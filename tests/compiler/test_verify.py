@@ -140,3 +140,16 @@ def test_an_invalid_graph_is_a_broken_promise() -> None:
     next(iter(broken.graph)).op_type = "NoSuchOperator"
     with pytest.raises(PostconditionError, match=r"step 3.*NoSuchOperator"):
         check_ir(broken, "step 3")
+
+
+@pytest.mark.parametrize(("dtype", "ok"), [("float16", True), ("float", False)])
+def test_exact_steps_on_halves_are_held_to_close(dtype: str, ok: bool) -> None:
+    """ONNX Runtime rounds halves between kernels only where it has to, so that a node less changes bits."""
+    numpy = {"float16": np.float16, "float": np.float32}[dtype]
+    text = f"g ({dtype}[2, 8] x) => ({dtype}[2, 8] y) {{ y = MatMul(x, W) }}"
+    weights = random(8, 8).astype(numpy)
+    moved = weights.copy()
+    moved[0, 0] = np.nextafter(moved[0, 0], numpy(np.inf), dtype=numpy)
+    judge = Verifier(load_unoptimized, model(text, W=weights), [{"x": random(2, 8).astype(numpy)}])
+    assert judge.check(model(text, W=moved), Contract.EXACT).ok is ok
+    assert not judge.check(model(text, W=-weights), Contract.EXACT).ok
