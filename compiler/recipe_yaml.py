@@ -112,6 +112,13 @@ class Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """Line breaks that are not ``\\n`` must be escaped: elsewhere than in double quotes they become blanks."""
+        style = '"' if any(mark in data for mark in "\r\x85\u2028\u2029") else None
+        return self.represent_scalar(f"{TAG}str", data, style=style)
+
+
+Dumper.add_representer(str, Dumper.represent_text)
 
 for _name, _pattern in CORE_SCALARS.items():
     _Loader.add_implicit_resolver(TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)

@@ -161,7 +161,7 @@ def test_from_python(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         data={"calibration": "calibration.npz"},
         set={"passes.fold-conv-affine.on_violation": "skip"},
     )
-    assert bundle.report.steps[1].name == "fold-conv-affine"
+    assert "fold-conv-affine" in {step.name for step in bundle.report.steps}
     assert package.verify("out").bundle.report == bundle.report
     with pytest.raises(package.RecipeError):
         package.compile("tiny.onnx", set={"passes.fold-conv-afine.on_violation": "skip"}, out="out2")

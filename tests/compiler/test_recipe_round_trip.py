@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tamis.compiler.recipe_file import dump_recipe, load_recipe, resolved
@@ -121,6 +121,7 @@ def folder() -> Iterator[Path]:
 def test_written_and_read_again(folder: Path) -> None:
     @settings(max_examples=150, deadline=None, database=None)
     @given(recipes)
+    @example({"version": 1, "passes": [], "model": "a\x85\u2028\u2029\rb"})
     def holds(data: dict[str, Any]) -> None:
         first, second = folder / "first.yaml", folder / "second.yaml"
         first.write_text(json.dumps(data), encoding="utf-8")
