@@ -8,7 +8,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers bench-corpus docs schema dist clean
+.PHONY: help demo test check bench bench-peers bench-corpus bench-tvm bench-targets docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in
 
 bench-corpus: $(INSTALLED) ## Take every case of ONNX's backend test suite through lossless; fails on any difference.
 	@$(RUN) -m benchmarks.corpus
+
+bench-tvm: $(INSTALLED) ## Time every model through TVM, untuned and tuned, against ONNX Runtime; takes hours.
+	@$(RUN) -m benchmarks.tvm_speed
+
+bench-targets: $(INSTALLED) ## Take every model through TVM on this machine and on emulated ARM ones; fails on wrong results.
+	@$(RUN) -m benchmarks.target_matrix
 
 docs: $(INSTALLED) schema ## Write the generated pages of docs/ again, and the schema.
 	@$(RUN) -m tamis.compiler.pages --write docs

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tamis.compiler.bundle import Bundle, is_bundle, open_bundle, write_archive
+from tamis.compiler.choose_runtime import build
 from tamis.compiler.errors import BudgetMissedError, UsageError
 from tamis.compiler.phases import Phases
 from tamis.compiler.prepare import Prepared, prepare
 from tamis.compiler.recipe_file import LoadedRecipe
 from tamis.compiler.staging import check_output, staged
-from tamis.compiler.target_build import build_target
 from tamis.compiler.tuning_database import TuningDatabase
 
 ARCHIVE = ".zip"
@@ -44,7 +44,7 @@ def compile_recipe(loaded: LoadedRecipe, out: Path, *, quiet: bool = False) -> l
     with TuningDatabase() as database, staged(out, replaceable=is_bundle) as staging:
         for plan, folder in zip(made.plans, _folders(made, staging.folder), strict=True):
             folder.mkdir(exist_ok=True)
-            found = build_target(made, plan, folder, database, phases, quiet=quiet)
+            found = build(made, plan, folder, database, phases, quiet=quiet)
             missed += [f"target {plan.target.name}: {m}" if len(made.plans) > 1 else m for m in found]
         if missed:
             staging.out = out.with_name(f"{out.stem}.missed{out.suffix}")

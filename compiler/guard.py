@@ -10,14 +10,13 @@ again, which keeps rebuilds bit-identical.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import onnx_ir as ir
 
 from tamis.compiler.digest import model_digest
 from tamis.compiler.graph_pass import Contract, Feeds
-from tamis.compiler.measure import Call
+from tamis.compiler.measure import Call, call_of
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.target import Target
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
@@ -79,4 +78,4 @@ def guard(
 
 
 def _load(model: ir.Model, feeds: Feeds, target: Target) -> Call:
-    return partial(target.runtime.load_model(model), feeds)
+    return call_of(target.runtime.load_model(model), feeds)

@@ -12,7 +12,7 @@ from tamis.compiler.errors import TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.manifest import Manifest
 from tamis.compiler.registry import runtime_class
-from tamis.compiler.target import Runtime
+from tamis.compiler.target import HERE, Runtime
 
 
 class LoadedModel:
@@ -26,7 +26,7 @@ class LoadedModel:
     def __init__(self, bundle: Bundle) -> None:
         runtime = bundle_runtime(bundle)
         self._bundle = bundle  # keeps the unpacked files of a zip alive
-        self._runner = runtime.load(bundle.folder, bundle.artifact)
+        self._runner = runtime.deploy(bundle.folder, bundle.artifact)
         self.input_names: tuple[str, ...] = tuple(self._runner.input_names)
         self.output_names: tuple[str, ...] = tuple(self._runner.output_names)
 
@@ -56,7 +56,7 @@ def bundle_runtime(bundle: Bundle) -> Runtime[Any]:
     """
     record = bundle.report.target
     cls = runtime_class(record.runtime)
-    runtime = cls(cls.options_type.model_validate(record.options))
+    runtime = cls(cls.options_type.model_validate(record.options), record.link if record.link.kind == "qemu" else HERE)
     reason = runtime.unavailable(record.machine)
     if reason is not None:
         raise TargetUnavailableError(reason, where=str(bundle.path))

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Skip
-from tamis.compiler.target import Machine
+from tamis.compiler.target import Link, Machine
 
 NODES_NAMED = 3
 """How many nodes of a skip reason are named in the manifest."""
@@ -86,6 +86,9 @@ class TargetRecord(_Data):
     options: dict[str, JsonValue]
     settings: dict[str, JsonValue] = Field(description="Runtime settings, tuned or default.")
     fingerprint: dict[str, str]
+    link: Link = Field(description="How the machine was reached.")
+    executed: bool = Field(description="Whether the lowered model was run, on the machine or emulated.")
+    note: str | None = Field(None, description="Why this runtime was chosen, if the recipe left it open.")
 
 
 class InputRecord(_Data):

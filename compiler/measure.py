@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +26,20 @@ from tamis.compiler.paired_ratio import Times, ratio_of
 from tamis.compiler.timings import Comparison, Pairs, Timing, comparison_of
 
 Call = Callable[[], object]
+
+
+@runtime_checkable
+class SelfTimed(Protocol):
+    """A call that times itself where the model runs: in another process, or on a device."""
+
+    def __call__(self) -> object:
+        """Run once."""
+        ...
+
+    def timed(self, count: int) -> tuple[float, float]:
+        """Run ``count`` times; wall and CPU time of one run, nanoseconds."""
+        ...
+
 
 MIN_GAIN = 0.03
 """Smaller differences give no verdict. Two loads of the same model into the same process differ by up to that much if a
@@ -35,9 +51,36 @@ OVERTIME = 4.0
 """Slow calls: how many times the given seconds may pass before fewer than ``min_pairs`` pairs are accepted."""
 SAMPLE_NS = 2_000_000
 """Calls shorter than that are repeated inside a sample."""
+SETTLE_SECONDS = 0.003
+"""Pause after a sample that another process took: its threads spin for about a millisecond before they sleep."""
 WARM_UP_CALLS = (3, 20)
 STEADY = 1.1
 MAX_SAMPLES = 1000
+
+
+class Remote:
+    """``runner`` on ``feeds``, timed by the runner itself; see ``call_of``."""
+
+    def __init__(self, runner: Any, feeds: Any) -> None:
+        self._runner, self._feeds = runner, feeds
+
+    def __call__(self) -> object:
+        """Run once."""
+        return self._runner(self._feeds)
+
+    def timed(self, count: int) -> tuple[float, float]:
+        """See ``SelfTimed``."""
+        wall, cpu = self._runner.timed(self._feeds, count)
+        return float(wall), float(cpu)
+
+
+def call_of(runner: Any, feeds: Any) -> Call:
+    """What to time to learn how fast ``runner`` is on ``feeds``.
+
+    A runner that has ``timed(feeds, count) -> (wall, cpu)`` is asked for its own times, since a call from here
+    would count the way to the process or device that the model runs in.
+    """
+    return Remote(runner, feeds) if hasattr(runner, "timed") else partial(runner, feeds)
 
 
 @dataclass(frozen=True)
@@ -122,11 +165,9 @@ def time_one(call: Call, *, min_samples: int = 20, seconds: float = 1.0, clock: 
         unrecorded = int(seconds * 1e9 / (MAX_SAMPLES * typical))
         end = clock.wall() + seconds * 1e9
         while clock.wall() < end or len(samples) < min_samples:
-            for _ in repeat(None, unrecorded):
-                call()
-            started = clock.wall()
-            call()
-            samples.append(clock.wall() - started)
+            if unrecorded:
+                _sample(call, unrecorded, clock)
+            samples.append(round(_sample(call, 1, clock)[0]))
     return Timing(tuple(samples))
 
 
@@ -148,11 +189,8 @@ def _warm_up(call: Call, seconds: float, clock: Clock) -> float:
     end = clock.wall() + seconds * 1e9 / 4
     fastest = float("inf")
     for i in range(most):
-        started = clock.wall()
-        call()
-        stopped = clock.wall()
-        last = max(1, stopped - started)
-        steady = last <= STEADY * fastest or stopped > end
+        last = max(1.0, _sample(call, 1, clock)[0])
+        steady = last <= STEADY * fastest or clock.wall() > end
         fastest = min(fastest, last)
         if i + 1 >= fewest and steady:
             break
@@ -190,6 +228,11 @@ def _pairs(
 
 
 def _sample(call: Call, count: int, clock: Clock) -> tuple[float, float]:
+    """Wall and CPU time of a call, nanoseconds, over ``count`` calls."""
+    if isinstance(call, SelfTimed):
+        times = call.timed(count)
+        time.sleep(SETTLE_SECONDS)
+        return times
     cpu, wall = clock.cpu(), clock.wall()
     for _ in repeat(None, count):
         call()

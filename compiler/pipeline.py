@@ -24,6 +24,7 @@ from tamis.compiler.manifest import StepRecord, skip_records
 from tamis.compiler.phases import Phases
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe import AccuracyBudget
+from tamis.compiler.runnable import load_for_scores
 from tamis.compiler.target import Target
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verdict, Verifier, check_ir
@@ -121,12 +122,12 @@ class Pipeline:
                 if step.contract is Contract.LOSSY:
                     self._settle(outcome, steps[:i], together)
                     together = None
-                elif together is None and _is_guarded(step):
+                elif together is None and self._is_guarded(step):
                     together = Together(i, outcome.model, len(outcome.records), self.verifier.reference)
                 before = outcome.model
                 self._step(outcome, step, _where(i, step), guarded=step.contract is Contract.LOSSY)
                 if together is not None and outcome.model is not before:
-                    together.changed += _is_guarded(step)
+                    together.changed += self._is_guarded(step)
             self._settle(outcome, steps, together)
         return outcome
 
@@ -234,7 +235,7 @@ class Pipeline:
             self._violation(step, before, candidate, where, verdict)
         if step.contract is Contract.LOSSY:
             self._accuracy(candidate, judged)
-        if guarded and _is_guarded(step):
+        if guarded and self._is_guarded(step):
             with self.phases.phase("guard"):
                 found = guard(before, candidate, step.contract, self.feeds, self.target, self.database)
             outcome.timings[where] = {"reused": found.reused, **found.record}
@@ -267,11 +268,16 @@ class Pipeline:
             found = first_divergence(before, candidate, verdict.feeds, self.verifier.load, contract=step.contract)
         return found.describe() if found else "no single node: the outputs differ only together"
 
+    def _is_guarded(self, step: GraphPass[Any]) -> bool:
+        """Whether the step must prove its speed: it was made for speed, and this target can time single steps."""
+        judges = self.target.runtime.measures_steps and self.target.link.measures
+        return judges and step.speed_motivated and step.options.guard == "measure"
+
     def _accuracy(self, candidate: ir.Model, judged: dict[str, Any]) -> None:
         if self.evaluation is None or self.baseline is None:
             return
         with self.phases.phase("evaluate"):
-            runner = self.target.runtime.load_model(candidate)
+            runner = load_for_scores(candidate, self.target.runtime)
             score = self.evaluation.score(runner, quiet=self.quiet)
         judged["metric"] = score
         allowed = self.accuracy.max_drop if self.accuracy else None
@@ -282,10 +288,6 @@ class Pipeline:
                 f"wanted at most {allowed:g}",
                 budget=True,
             )
-
-
-def _is_guarded(step: GraphPass[Any]) -> bool:
-    return step.speed_motivated and step.options.guard == "measure"
 
 
 def _where(index: int, step: GraphPass[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tamis.compiler.apply_steps import unsupported_after_steps
 from tamis.compiler.graph_pass import Contract, GraphPass
 from tamis.compiler.prepare import Prepared, TargetPlan, prepare
 from tamis.compiler.recipe_file import LoadedRecipe
@@ -27,7 +28,7 @@ def make_plan(loaded: LoadedRecipe) -> dict[str, Any]:
         "calibration_samples": len(made.calibration) if made.calibration else 0,
         "evaluation_samples": len(made.evaluation.samples) if made.evaluation else 0,
         "metric": made.evaluation.metric if made.evaluation else None,
-        "targets": [_target(p) for p in made.plans],
+        "targets": [_target(made, p) for p in made.plans],
         "budget": made.recipe.budget.model_dump(exclude_none=True, mode="json"),
     }
 
@@ -36,13 +37,15 @@ def _shape(made: Prepared, shape: tuple[int | str, ...]) -> list[str]:
     return [f"{d} in {made.spec.dims[d][0]}..{made.spec.dims[d][1]}" if isinstance(d, str) else str(d) for d in shape]
 
 
-def _target(plan: TargetPlan) -> dict[str, Any]:
+def _target(made: Prepared, plan: TargetPlan) -> dict[str, Any]:
     return {
         "name": plan.target.name,
         "machine": plan.target.machine.name,
-        "runtime": plan.target.runtime.name,
+        "runtime": " or ".join(p.target.runtime.name for p in plan.candidates) or plan.target.runtime.name,
+        "link": plan.target.link.kind,
         "unavailable": plan.target.runtime.unavailable(plan.target.machine),
-        "tune_seconds": plan.section.tune.seconds if plan.section.tune else None,
+        "unsupported": [line for one in plan.candidates or (plan,) for line in unsupported_after_steps(made, one)],
+        "tune": plan.section.tune.model_dump(exclude_none=True) if plan.section.tune else None,
         "steps": [
             {
                 "name": step.name,

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from tamis.compiler.graph_pass import Contract, Feeds, GraphPass, PassContext
 from tamis.compiler.input_spec import InputSpec
 from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model
-from tamis.compiler.recipe import Budget, DataSource, Recipe, TargetSection
+from tamis.compiler.recipe import AUTO, Budget, DataSource, Recipe, RpcLink, TargetSection
 from tamis.compiler.recipe_file import LoadedRecipe
 from tamis.compiler.registry import pass_class, runtime_class
 from tamis.compiler.resolve_inputs import resolve_inputs
-from tamis.compiler.target import Target
+from tamis.compiler.target import HERE, Link, Machine, Target
 
 RANDOM_SAMPLES = 4
 
@@ -38,11 +38,13 @@ class TargetPlan:
         target: Machine, runtime, link.
         section: As in the recipe.
         steps: The passes with their options, in order.
+        candidates: With ``runtime: auto``, one plan a runtime of the machine, of which ``target`` is the first.
     """
 
     target: Target
     section: TargetSection
     steps: tuple[GraphPass[Any], ...]
+    candidates: tuple[TargetPlan, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     recipe = loaded.recipe
     plans = tuple(plan_target(section, recipe) for section in recipe.targets)
     if need_targets:
-        for plan in plans:
+        for plan in itertools.chain.from_iterable(p.candidates or (p,) for p in plans):
             if reason := plan.target.runtime.unavailable(plan.target.machine):
                 raise TargetUnavailableError(reason, where=f"target {plan.target.name}")
     if recipe.model is None:
@@ -108,20 +110,37 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     source = calibration or (evaluation.samples if evaluation else None)
     spec = resolve_inputs(model, recipe.inputs, next(iter(source)) if source else None)
     _check_budget(recipe.budget, evaluation, loaded.origin)
+    _check_latency(recipe.budget, plans)
     return Prepared(recipe, path, model, spec, calibration, evaluation, plans)
 
 
 def plan_target(section: TargetSection, recipe: Recipe) -> TargetPlan:
     """The machine, the runtime and the steps of one target of a recipe."""
     machine = find_machine(section.machine)
-    name = section.runtime or machine.runtimes[0]
-    runtime = runtime_class(name)
-    options = runtime.options_type.model_validate(section.options)
+    if section.runtime != AUTO:
+        return _plan(section, machine, section.runtime or machine.runtimes[0], section.options, recipe)
+    candidates = tuple(_plan(section, machine, n, section.options.get(n, {}), recipe) for n in machine.runtimes)
+    return replace(candidates[0], candidates=candidates)
+
+
+def _plan(
+    section: TargetSection, machine: Machine, runtime: str, options: Mapping[str, Any], recipe: Recipe
+) -> TargetPlan:
     steps = []
     for step in section.passes if section.passes is not None else recipe.passes:
         cls = pass_class(step.name)
         steps.append(cls(cls.options_type.model_validate(step.options)))
-    return TargetPlan(Target(section.label, machine, runtime(options)), section, tuple(steps))
+    found = runtime_class(runtime)
+    target = Target(section.label, machine, found(found.options_type.model_validate(options), _link(section)))
+    return TargetPlan(target, section, tuple(steps))
+
+
+def _link(section: TargetSection) -> Link:
+    if section.link is None:
+        return HERE
+    if isinstance(section.link, RpcLink):
+        return Link(kind="rpc", address=section.link.rpc, key=section.link.key)
+    return Link(kind=section.link)
 
 
 def _open(source: DataSource | None, folder: Path, model: ir.Model) -> Samples | None:
@@ -151,6 +170,17 @@ def _check_budget(budget: Budget, evaluation: Evaluation | None, origin: str) ->
             where=origin,
             fix="add data.evaluation with a metric, or use budget.accuracy.min_sqnr",
         )
+
+
+def _check_latency(budget: Budget, plans: Iterable[TargetPlan]) -> None:
+    for plan in plans:
+        if budget.latency and not plan.target.link.measures:
+            raise PreconditionError(
+                f"budget.latency cannot be judged over link {plan.target.link.kind!r}",
+                where=f"target {plan.target.name}",
+                expected="a link that measures: here, or {rpc: host:port}",
+                fix="drop the budget, or reach the machine itself",
+            )
 
 
 def is_lossy(plan: TargetPlan) -> bool:

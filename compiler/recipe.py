@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 FILE_KINDS = ("npz", "folder", "images", "csv")
 SOURCE_KINDS = (*FILE_KINDS, "dataset")
 MAX_SIZE = 2**31 - 1
+AUTO = "auto"
+"""The runtime that stands for the fastest one of the machine."""
 
 
 DIMENSION_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -113,9 +115,27 @@ class DataSection(_Section):
 
 
 class TuneSection(_Section):
-    """How long a target may search for its settings."""
+    """How long a target may search for its settings and schedules; the first limit that is reached ends it."""
 
-    seconds: float = Field(20.0, gt=0, description="Time budget of the search, seconds.")
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Time budget of the search, seconds; default: the runtime's (onnxruntime: 20, tvm: none).",
+    )
+    trials: int | None = Field(
+        None,
+        ge=1,
+        description="Runtime tvm: schedules measured for each kernel, those of earlier searches included; default: 64.",
+    )
+
+
+class RpcLink(_Section):
+    """A device that serves TVM's RPC (``tamis device serve``)."""
+
+    rpc: str = Field(
+        pattern=r"^[^:\s]+:[0-9]{1,5}$", description="host:port of the device, or of the tracker if 'key' is given."
+    )
+    key: str | None = Field(None, min_length=1, description="What the tracker calls the device.")
 
 
 class Step(_Placed):
@@ -129,15 +149,24 @@ class TargetSection(_Placed):
     """One machine to compile for."""
 
     machine: str = Field(description="Name of a machine; 'host' is detected.")
-    runtime: str | None = Field(None, description="Runtime; by default the machine's preferred one.")
+    runtime: str | None = Field(
+        None, description="Runtime, or 'auto' for the fastest; by default the machine's preferred one."
+    )
     name: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         max_length=100,
         description="Name of the bundle folder when there are several targets.",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the runtime.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the runtime; with 'auto', of each by its name."
+    )
     tune: TuneSection | None = Field(None, description="Search the runtime's settings.")
+    link: Literal["here", "qemu", "none"] | RpcLink | None = Field(
+        None,
+        description="How the machine is reached: 'here' (the default), 'qemu' (emulated; times mean nothing), "
+        "'none' (compile only), or {rpc: host:port, key: NAME}.",
+    )
     passes: tuple[Step, ...] | None = Field(None, description="Steps for this target instead of the recipe's.")
 
     @property

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
 from tamis.compiler.machine import find_machine
-from tamis.compiler.recipe import InputSection, Recipe, Step, TargetSection
+from tamis.compiler.recipe import AUTO, InputSection, Recipe, Step, TargetSection
 from tamis.compiler.recipe_problem import unknown_key, validated
 from tamis.compiler.recipe_tree import Tree, describe
 
@@ -146,7 +146,7 @@ def _check_names(recipe: Recipe, tree: Tree) -> None:
     for target, node in zip(recipe.targets, tree.mapping["targets"].items, strict=True):
         _known("machine", target.machine, (HOST, *registry.machine_names()), node.mapping["machine"])
         if target.runtime is not None:
-            _known("runtime", target.runtime, registry.table("targets"), node.mapping["runtime"])
+            _known("runtime", target.runtime, (*registry.table("targets"), AUTO), node.mapping["runtime"])
         if labels[target.label] > 1:
             fix = "give one of them another 'name'"
             raise RecipeError(f"two targets are called {target.label!r}", where=target.where, fix=fix)
@@ -173,9 +173,25 @@ def _filled_target(target: TargetSection, tree: Tree) -> TargetSection:
     if target.passes is not None:
         changes["passes"] = _filled_steps(target.passes, tree.mapping["passes"], f"{path}.passes")
     given = tree.mapping.get("options", Tree({}, tree.where, tree.where))
-    runtime = target.runtime or find_machine(target.machine).runtimes[0]
-    changes["options"] = _filled(registry.runtime_class(runtime).options_type, given, f"{path}.options")
+    machine = find_machine(target.machine)
+    if target.runtime == AUTO:
+        changes["options"] = _filled_candidates(machine.runtimes, given, f"{path}.options")
+    else:
+        options_type = registry.runtime_class(target.runtime or machine.runtimes[0]).options_type
+        changes["options"] = _filled(options_type, given, f"{path}.options")
     return target.model_copy(update=changes)
+
+
+def _filled_candidates(runtimes: Iterable[str], tree: Tree, path: str) -> dict[str, Any]:
+    """Options of ``runtime: auto``: those of each runtime under its name."""
+    for name in tree.mapping:
+        if name not in runtimes:
+            raise unknown_key(path, name, tuple(runtimes), tree)
+    none = Tree({}, tree.where, tree.where)
+    return {
+        name: _filled(registry.runtime_class(name).options_type, tree.mapping.get(name, none), f"{path}.{name}")
+        for name in runtimes
+    }
 
 
 def _filled(options_type: type[BaseModel], tree: Tree, path: str) -> dict[str, Any]:

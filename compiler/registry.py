@@ -50,6 +50,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "targets": {
         "onnxruntime": "tamis.targets.onnxruntime.runtime:OnnxRuntime",
+        "tvm": "tamis.targets.tvm.runtime:Tvm",
     },
     "metrics": {
         "accuracy": "tamis.compiler.metrics.classification:Accuracy",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
-from tamis.compiler.bundle import is_bundle, open_bundle
-from tamis.compiler.loaded_model import LoadedModel
+from tamis.compiler.bundle import Bundle, is_bundle, open_bundle
+from tamis.compiler.loaded_model import bundle_runtime
 from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
-from tamis.compiler.target import Artifact, Runner
+from tamis.compiler.target import Artifact, Runner, Runtime
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = Tr
     """
     if is_bundle(path):
         bundle = open_bundle(path)
-        return Runnable(LoadedModel(bundle), load_model(bundle.folder / bundle.report.artifact[0]))
+        return Runnable(bundle_runtime(bundle).load(bundle.folder, bundle.artifact), _interface(bundle))
     model = load_model(path)
     if not optimize:
         return Runnable(load_unoptimized(model), model)
@@ -58,6 +59,20 @@ def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = Tr
     return Runnable(runtime.load(path.parent, Artifact(runtime.name, (path.name,), settings)), model)
 
 
+def _interface(bundle: Bundle) -> ir.Model:
+    """A model with the bundle's inputs and no nodes."""
+    inputs = [
+        ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(ir.DataType[tensor.dtype]))
+        for name, tensor in bundle.report.inputs.items()
+    ]
+    return ir.Model(ir.Graph(inputs, [], nodes=[], opset_imports={"": 17}), ir_version=8)
+
+
 def load_unoptimized(model: ir.Model) -> Runner:
     """A runner of the reference runtime that computes every node as it is written."""
     return runtime_class(REFERENCE_RUNTIME)().load_model(model, optimize=False)
+
+
+def load_for_scores(model: ir.Model, runtime: Runtime[Any]) -> Runner:
+    """A fast runner of a model between two steps, for task metrics: of ``runtime`` if it takes any model."""
+    return (runtime if runtime.measures_steps else runtime_class(REFERENCE_RUNTIME)()).load_model(model)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.tuning_database import TuningDatabase
 
 
 class _Data(BaseModel):
@@ -46,6 +47,21 @@ class Llvm(_Data):
     features: tuple[str, ...] = Field((), description="-mattr entries, e.g. +dotprod.")
 
 
+class Gpu(_Data):
+    """What a kernel may use on the machine's GPU."""
+
+    compute: str = Field(
+        pattern=r"^sm_[0-9]+[a-z]?$", description="Compute capability as compilers name it, e.g. sm_80."
+    )
+    multiprocessors: int = Field(ge=1, description="Streaming multiprocessors.")
+    warp_size: int = Field(ge=1, description="Threads that run in lockstep.")
+    max_threads_per_block: int = Field(ge=1, description="Threads in one block.")
+    registers_per_thread: int = Field(ge=1, description="32-bit registers of one thread.")
+    registers_per_block: int = Field(ge=1, description="32-bit registers of one block.")
+    shared_memory_per_block: int = Field(ge=0, description="Shared memory that a block may declare statically, bytes.")
+    shared_memory_per_block_optin: int = Field(ge=0, description="Shared memory of a block that asks for it, bytes.")
+
+
 class Machine(_Data):
     """A machine as data; one YAML file a machine in ``targets/hardware/``, ``host`` is detected."""
 
@@ -62,6 +78,36 @@ class Machine(_Data):
     fast_dtypes: tuple[str, ...] = Field(description="Element types with native arithmetic, e.g. float32, int8.")
     runtimes: tuple[str, ...] = Field(description="Runtimes that can serve the machine, the preferred one first.")
     llvm: Llvm
+    gpu: Gpu | None = Field(None, description="The GPU that models are compiled for; the rest describes its host.")
+
+
+LinkKind = Literal["here", "qemu", "rpc", "none"]
+
+
+class Link(_Data):
+    """How lowered models are run for a machine.
+
+    ``here``: in a process of this machine. ``qemu``: in QEMU's user emulation of the machine's instruction set, which
+    proves results but says nothing about speed. ``rpc``: on a device that serves TVM's RPC. ``none``: not at all; the
+    bundle says that it was not executed.
+    """
+
+    kind: LinkKind = Field("here", description="here, qemu, rpc or none.")
+    address: str | None = Field(None, description="host:port of the device, or of the tracker if there is a key.")
+    key: str | None = Field(None, description="What the tracker calls the device.")
+
+    @property
+    def executes(self) -> bool:
+        """Whether lowered models can be run."""
+        return self.kind != "none"
+
+    @property
+    def measures(self) -> bool:
+        """Whether times mean anything: not under emulation."""
+        return self.kind in ("here", "rpc")
+
+
+HERE = Link()
 
 
 class RuntimeOptions(BaseModel):
@@ -104,6 +150,19 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
+class TuneBudget:
+    """How long a search may go on; whichever limit is reached first ends it. None: the runtime's default.
+
+    Args:
+        seconds: Wall time.
+        trials: Candidates measured for each kernel, those of earlier searches included.
+    """
+
+    seconds: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
 class TuneResult:
     """Outcome of a search over runtime settings.
 
@@ -139,9 +198,18 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
 
     name: ClassVar[str]
     options_type: ClassVar[type[RuntimeOptions]] = RuntimeOptions
+    measures_steps: ClassVar[bool] = True
+    """Whether ``load_model`` is fast at what the finished artifact is fast at, so that the guard can judge single steps.
+    False for compilers whose schedules are tuned after the last step."""
 
-    def __init__(self, options: RuntimeOptionsT | None = None) -> None:
+    def __init__(self, options: RuntimeOptionsT | None = None, link: Link = HERE) -> None:
         self.options: RuntimeOptionsT = options if options is not None else self.options_type()  # type: ignore[assignment]
+        self.link = link
+
+    @property
+    def fallback(self) -> str | None:
+        """The runtime that the recipe lets take over if the model cannot be lowered."""
+        return None
 
     @abstractmethod
     def unavailable(self, machine: Machine) -> str | None:
@@ -160,12 +228,27 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         return ()
 
     @abstractmethod
-    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
-        """Write the lowered model into ``folder``. Deterministic: same model and settings, same bytes."""
+    def lower(
+        self,
+        model: ir.Model,
+        folder: Path,
+        machine: Machine,
+        settings: Mapping[str, JsonValue],
+        database: TuningDatabase,
+    ) -> Artifact:
+        """Write the lowered model into ``folder``. Deterministic: same model, settings and records, same bytes."""
 
     @abstractmethod
     def load(self, folder: Path, artifact: Artifact) -> Runner:
-        """Load an artifact of this runtime from its folder. Raises ``LoweringError``."""
+        """Load an artifact of this runtime from its folder, in a process of its own if it could crash this one.
+
+        Raises:
+            LoweringError: The artifact cannot be loaded.
+        """
+
+    def deploy(self, folder: Path, artifact: Artifact) -> Runner:
+        """Load an artifact into this process, as an application does."""
+        return self.load(folder, artifact)
 
     @abstractmethod
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
@@ -174,6 +257,12 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         ``optimize=False`` switches all graph optimizations of the runtime off, so that each node is
         computed as it is written.
         """
+
+    def stand_in(
+        self, model: ir.Model, machine: Machine, settings: Mapping[str, JsonValue], database: TuningDatabase
+    ) -> Runner:
+        """What computes on this machine the same as the artifact does on its own, for links that execute nothing."""
+        return self.load_model(model)
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """Settings used without tuning."""
@@ -184,10 +273,15 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         model: ir.Model,
         feeds: Feeds,
         machine: Machine,
-        seconds: float,
+        budget: TuneBudget,
+        database: TuningDatabase,
         progress: Callable[[float, str], None],
     ) -> TuneResult:
-        """Search settings for at most ``seconds``; progress gets (fraction done, best so far)."""
+        """Search settings, and schedules if the runtime has any, within ``budget``.
+
+        Schedules are stored in ``database`` as they are found, so that an interrupted search loses little;
+        progress gets (fraction done, best so far).
+        """
         raise NotImplementedError(f"runtime {self.name} has nothing to tune")
 
     def profile(
@@ -223,4 +317,8 @@ class Target:
     name: str
     machine: Machine
     runtime: Runtime[Any]
-    link: Literal["here"] = "here"
+
+    @property
+    def link(self) -> Link:
+        """How the machine is reached."""
+        return self.runtime.link

@@ -6,38 +6,36 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from pydantic import JsonValue
 
-from tamis.compiler.adversarial import adversarial_feeds
+from tamis.compiler.apply_steps import apply_steps
 from tamis.compiler.budget import MB, Reached, missed
 from tamis.compiler.bundle import GOLDEN, MANIFEST, MEASUREMENTS, file_record
 from tamis.compiler.digest import model_digest
-from tamis.compiler.errors import LoweringError, VerificationError
+from tamis.compiler.errors import VerificationError
 from tamis.compiler.golden import write_golden
 from tamis.compiler.graph_pass import Contract, Feeds
 from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, TargetRecord
-from tamis.compiler.measure import time_one
+from tamis.compiler.measure import call_of, time_one
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.model_file import INLINE_LIMIT, weight_bytes
 from tamis.compiler.phases import Phases
-from tamis.compiler.pipeline import Outcome, Pipeline
+from tamis.compiler.pipeline import Outcome
 from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
-from tamis.compiler.runnable import load_unoptimized
-from tamis.compiler.target import Artifact, Runner, Target
+from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.target import Artifact, Runner, Target, TuneBudget
 from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verdict, Verifier
 from tamis.compiler.versions import versions
 
 GOLDEN_CASES = 3
-VERIFY_SAMPLES = 8
 MEASURE_SECONDS = 5.0
 
 
@@ -68,48 +66,19 @@ def build_target(
         TamisError: See ``Pipeline.run``.
     """
     target = plan.target
-    samples = made.samples(VERIFY_SAMPLES)
-    accuracy = made.recipe.budget.accuracy
-    with phases.phase("reference"):
-        verifier = Verifier(
-            load_unoptimized,
-            made.model,
-            samples,
-            adversarial_feeds(made.spec, made.recipe.seed),
-            min_sqnr=accuracy.min_sqnr if accuracy else None,
-        )
-    baseline = None
-    if made.evaluation is not None:
-        with phases.phase("evaluate"):
-            baseline = made.evaluation.score(target.runtime.load_model(made.model), quiet=quiet)
-    pipeline = Pipeline(
-        target=target,
-        context=made.context(target),
-        verifier=verifier,
-        feeds=samples[0],
-        accuracy=accuracy,
-        evaluation=made.evaluation,
-        baseline=baseline,
-        database=database,
-        phases=phases,
-        quiet=quiet,
-    )
-    outcome = pipeline.run(made.model, (*plan.steps, *target.runtime.legalize_passes(target.machine)))
-    if unsupported := target.runtime.unsupported(outcome.model, target.machine):
-        raise LoweringError(
-            f"runtime {target.runtime.name} cannot run {len(unsupported)} nodes",
-            where=f"target {target.name}",
-            found="; ".join(unsupported[:5]),
-            fix="choose another runtime for the target",
-        )
-    settings, tuning = _settings(outcome.model, samples[0], plan, database, phases, quiet)
+    applied = apply_steps(made, plan, database, phases, quiet=quiet)
+    outcome, verifier, samples = applied.outcome, applied.verifier, applied.samples
+    settings, tuning = tuned_settings(outcome.model, samples[0], plan, database, phases, quiet)
     with phases.phase("lower"):
-        artifact = target.runtime.lower(outcome.model, folder, settings)
-        lowered = target.runtime.load(folder, artifact)
-    proof = _prove(made, plan, outcome, lowered, verifier, baseline, phases, quiet)
+        artifact = target.runtime.lower(outcome.model, folder, target.machine, settings, database)
+        if target.link.executes:
+            lowered = target.runtime.load(folder, artifact)
+        else:
+            lowered = target.runtime.stand_in(outcome.model, target.machine, settings, database)
+    proof = _prove(made, plan, outcome, lowered, verifier, applied.baseline, phases, quiet)
     with phases.phase("golden"):
         golden = write_golden(folder, verifier.accepted(GOLDEN_CASES), lowered)
-    measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet)
+    measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet, database)
     manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     measurements = {
@@ -123,7 +92,7 @@ def build_target(
     return missed(made.recipe.budget, reached, outcome.broken)
 
 
-def _settings(
+def tuned_settings(
     model: ir.Model, feeds: Feeds, plan: TargetPlan, database: TuningDatabase, phases: Phases, quiet: bool
 ) -> tuple[Mapping[str, JsonValue], Mapping[str, Any]]:
     """Runtime settings: from the tuning database, else searched and stored, else the defaults."""
@@ -133,13 +102,17 @@ def _settings(
     fingerprint = target.runtime.fingerprint(target.machine)
     shapes = {name: list(array.shape) for name, array in feeds.items()}
     options = target.runtime.options.model_dump(mode="json")
-    workload = fingerprint_digest({"model": model_digest(model), "shapes": str(shapes), "options": str(options)})
+    parts = {"model": model_digest(model), "shapes": str(shapes), "options": str(options)}
+    if section.trials is not None:
+        parts["trials"] = str(section.trials)
+    workload = fingerprint_digest(parts)
     kind = f"{target.runtime.name}-settings"
     stored = database.get(kind, workload, fingerprint)
     if stored is not None:
         return dict(stored.value), {**stored.measurements, "reused": True}
     with phases.phase("tune"), Progress("tuning", quiet=quiet) as progress:
-        found = target.runtime.tune(model, feeds, target.machine, section.seconds, progress.update)
+        budget = TuneBudget(section.seconds, section.trials)
+        found = target.runtime.tune(model, feeds, target.machine, budget, database, progress.update)
     database.put(kind, workload, fingerprint, dict(found.settings), dict(found.record))
     return found.settings, {**found.record, "reused": False}
 
@@ -192,39 +165,51 @@ def _measure(
     artifact: Artifact,
     phases: Phases,
     quiet: bool,
+    database: TuningDatabase,
 ) -> tuple[dict[str, Any], Reached]:
-    """Latency, paired ratio over the model as given, and size.
+    """Latency, paired ratio over the model as given, and size; no times if the link gives none that mean anything.
 
     A pair needs both models in memory. Of models over ``INLINE_LIMIT`` the ratio is measured only if a budget
     asks for it, so that a compile needs little more memory than the model.
     """
     budget = made.recipe.budget.latency
     asked = budget is not None and budget.min_speedup is not None
-    ratio = None
-    with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
-        latency = time_one(lambda: lowered(feeds), seconds=MEASURE_SECONDS / 2)
-        if asked or weight_bytes(made.model) < INLINE_LIMIT:
-            ratio = _speedup(made, target, feeds, folder, artifact, progress)
+    latency = ratio = None
+    if target.link.measures:
+        with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
+            latency = time_one(call_of(lowered, feeds), seconds=MEASURE_SECONDS / 2)
+            if target.link.kind == "here" and (asked or weight_bytes(made.model) < INLINE_LIMIT):
+                ratio = _speedup(made, target, feeds, folder, artifact, progress, database)
     reached = Reached(
         drop=proof.accuracy.drop if proof.accuracy else None,
         sqnr_db=proof.verdict.sqnr_db,
-        milliseconds=latency.percentile_ms(budget.p) if budget else None,
+        milliseconds=latency.percentile_ms(budget.p) if budget and latency else None,
         speedup=ratio.speedup if ratio else None,
         megabytes=sum((folder / f).stat().st_size for f in artifact.files) / MB,
     )
-    return {"speedup": ratio and ratio.to_dict(), "latency": latency.to_dict()}, reached
+    return {"speedup": ratio and ratio.to_dict(), "latency": latency and latency.to_dict()}, reached
 
 
 def _speedup(
-    made: Prepared, target: Target, feeds: Feeds, folder: Path, artifact: Artifact, progress: Progress
+    made: Prepared,
+    target: Target,
+    feeds: Feeds,
+    folder: Path,
+    artifact: Artifact,
+    progress: Progress,
+    database: TuningDatabase,
 ) -> Comparison:
-    """The artifact against the model as given, lowered without any step and with the default settings."""
-    runtime = target.runtime
+    """The artifact against the model as given, lowered without any step and with the default settings.
+
+    The model as given runs on the target's runtime if that takes any model, else on the reference runtime.
+    """
+    runtime = target.runtime if target.runtime.measures_steps else runtime_class(REFERENCE_RUNTIME)()
     with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
-        given = runtime.lower(made.model, Path(scratch), runtime.default_settings(target.machine))
+        settings = runtime.default_settings(target.machine)
+        given = runtime.lower(made.model, Path(scratch), target.machine, settings, database)
         return compare_loads(
-            lambda: partial(runtime.load(Path(scratch), given), feeds),
-            lambda: partial(runtime.load(folder, artifact), feeds),
+            lambda: call_of(runtime.load(Path(scratch), given), feeds),
+            lambda: call_of(target.runtime.load(folder, artifact), feeds),
             seconds=MEASURE_SECONDS,
             progress=progress.update,
         )
@@ -246,6 +231,8 @@ def _manifest(
             options=target.runtime.options.model_dump(mode="json"),
             settings=dict(artifact.settings),
             fingerprint=target.runtime.fingerprint(target.machine),
+            link=target.link,
+            executed=target.link.executes,
         ),
         inputs={t.name: InputRecord(dtype=t.dtype.name, shape=t.shape) for t in made.spec.tensors},
         dims=dict(made.spec.dims),

@@ -122,7 +122,7 @@ def _compare(case: Case, model: ir.Model, found: list[Stage], feeds: list[dict[s
         return Outcome.NOT_RUN, f"its Python interface cannot hand over {error}"
     except RuntimeFailureError as error:
         return Outcome.NOT_RUN, brief(error)
-    random = any(_differences([_run(model, f, optimize=False)], [o]) for f, o in zip(feeds, as_written, strict=True))
+    random = any(differences([_run(model, f, optimize=False)], [o]) for f, o in zip(feeds, as_written, strict=True))
     if random:
         _hold_shapes(original, [_rerun("all", result, feed, optimize=True) for feed in feeds])
         return Outcome.RANDOM, ""
@@ -130,14 +130,14 @@ def _compare(case: Case, model: ir.Model, found: list[Stage], feeds: list[dict[s
     for step, after in found:
         outputs = [_rerun(step.name, after, feed, optimize=False) for feed in feeds]
         exact = contract_here(step, model) is Contract.EXACT
-        if problems := _differences(before, outputs, exact=exact):
+        if problems := differences(before, outputs, exact=exact):
             raise _Differs(f"{step.name} breaks its contract: {'; '.join(problems)}")
         before = outputs
     wanted = [outputs for _, outputs in case.sets]
-    reason = _suite(case, wanted, original)
+    reason = suite_difference(case, wanted, original)
     for name, after in _shown(found) or [("none", model)]:
         outputs = [_rerun(name, after, feed, optimize=True) for feed in feeds]
-        problem = _suite(case, wanted, outputs) if not reason else "; ".join(_differences(original, outputs))
+        problem = suite_difference(case, wanted, outputs) if not reason else "; ".join(differences(original, outputs))
         if problem:
             raise _Differs(f"after {name}, optimized by the runtime: {problem}")
     return (Outcome.AS_ORIGINAL, reason) if reason else (Outcome.MATCHED, "")
@@ -162,7 +162,7 @@ def _rerun(name: str, model: ir.Model, feeds: Mapping[str, Any], *, optimize: bo
         raise _Differs(f"does not run after {name}: {error}") from error
 
 
-def _suite(case: Case, wanted: list[list[Any]], outputs: list[list[Any]]) -> str:
+def suite_difference(case: Case, wanted: list[list[Any]], outputs: list[list[Any]]) -> str:
     """The first difference from the suite's expected output by its own rules; empty if there is none."""
     for want_all, got_all in zip(wanted, outputs, strict=True):
         want, got = _flat(want_all), _flat(got_all)
@@ -189,7 +189,7 @@ def _assert_similar(want: np.ndarray[Any, Any], got: np.ndarray[Any, Any], case:
     np.testing.assert_allclose(got, want, rtol=rtol, atol=case.atol)
 
 
-def _differences(want: list[list[Any]], got: list[list[Any]], *, exact: bool = False) -> list[str]:
+def differences(want: list[list[Any]], got: list[list[Any]], *, exact: bool = False) -> list[str]:
     """What is apart by more than ``close`` (or by a bit) allows."""
     problems = []
     for want_all, got_all in zip(want, got, strict=True):

@@ -44,7 +44,7 @@ def compile(
     """Compile a model by a recipe into a bundle that meets its budgets, or fail and say why."""
     from tamis.compiler.driver import compile_recipe
 
-    loaded = _load(source, recipe, model, target, set_, calibration, evaluation)
+    loaded = load_recipe(source, recipe, model, target, set_, calibration, evaluation)
     bundles = compile_recipe(loaded, out, quiet=quiet or as_json)
     if as_json:
         emit_json([{"path": str(b.path), "report": b.report.model_dump(mode="json")} for b in bundles])
@@ -66,7 +66,7 @@ def plan(
     """Show what compile would do, without doing it: inputs, data, steps with contracts, targets, budgets."""
     from tamis.compiler.plan import make_plan
 
-    made = make_plan(_load(source, recipe, model, target, set_, calibration, evaluation))
+    made = make_plan(load_recipe(source, recipe, model, target, set_, calibration, evaluation))
     if as_json:
         emit_json(made)
         return
@@ -77,11 +77,15 @@ def plan(
         state = one["unavailable"] or "available"
         steps = [(i, *s.values()) for i, s in enumerate(one["steps"], 1)]
         table(("#", "step", "contract", "kept if", "options"), steps, title=f"{one['name']}: {one['runtime']}, {state}")
+        if one["unsupported"]:
+            typer.echo(f"{one['runtime']} cannot run {len(one['unsupported'])} nodes:")
+            for line in one["unsupported"]:
+                typer.echo(f"  {line}")
     if made["budget"]:
         fields({f"budget.{k}": v for k, v in made["budget"].items()})
 
 
-def _load(
+def load_recipe(
     source: Path,
     recipe: str | None,
     model: Path | None,
@@ -90,6 +94,7 @@ def _load(
     calibration: Path | None,
     evaluation: Path | None,
 ) -> LoadedRecipe:
+    """The recipe that the arguments of a command name, with their overrides."""
     from tamis.compiler.overrides import load_for
 
     is_model = source.suffix == ".onnx"
@@ -142,6 +147,10 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     accuracy = made.accuracy
     return {
         "bundle": bundle.path,
+        "runtime": made.target.note,
+        "executed": None
+        if made.target.executed
+        else f"no (link {made.target.link.kind}); results proven on this machine",
         "size": f"{size / 1e6:.2f} MB",
         "latency": latency and f"{latency['p50_ms']:.3f} ms",
         "speedup": ratio and f"{ratio['speedup']:.3f}x ({ratio['low']:.3f} to {ratio['high']:.3f}), {ratio['verdict']}",

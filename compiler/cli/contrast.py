@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +36,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time B against A in interleaved pairs; quote the ratio with its interval."""
+    from tamis.compiler.measure import call_of
     from tamis.compiler.measure_loads import compare_loads
     from tamis.compiler.progress import Progress
     from tamis.compiler.runnable import open_runnable
@@ -44,8 +44,8 @@ def bench(
     feeds = _open_pair(a, b, inputs, shape, threads=threads)[2]
     with Progress("measuring", quiet=quiet or as_json) as progress:
         found = compare_loads(
-            lambda: partial(open_runnable(a, threads=threads).runner, feeds),
-            lambda: partial(open_runnable(b, threads=threads).runner, feeds),
+            lambda: call_of(open_runnable(a, threads=threads).runner, feeds),
+            lambda: call_of(open_runnable(b, threads=threads).runner, feeds),
             min_pairs=pairs,
             seconds=seconds,
             progress=progress.update,

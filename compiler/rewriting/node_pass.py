@@ -24,7 +24,9 @@ class NodePass(GraphPass[OptionsT]):
     """
 
     op_types: ClassVar[frozenset[str]]
-    """Standard operators to look at."""
+    """Operators to look at."""
+    domain: ClassVar[str] = ""
+    """Of these operators."""
     min_opset: ClassVar[int] = 7
     """Of the standard operators, that the pass knows; models below are left alone."""
 
@@ -33,7 +35,7 @@ class NodePass(GraphPass[OptionsT]):
         """Simplify what ends at ``node``.
 
         Args:
-            node: A standard operator, one of ``op_types``.
+            node: An operator, one of ``op_types``.
             build: Makes nodes before ``node``.
 
         Returns:
@@ -46,7 +48,7 @@ class NodePass(GraphPass[OptionsT]):
         if opset < self.min_opset:
             where = model.graph.name or "graph"
             return PassResult(model, modified=False, skips=(Skip(f"opset below {self.min_opset}", where),))
-        op_types = self.op_types - {name for domain, name, _ in model.functions if domain == ""}
+        op_types = self.op_types - {name for domain, name, _ in model.functions if domain == self.domain}
         build: Builder | None = None
         total, progress = 0, True
         while progress:  # what has fewer readers now may be a candidate; nearly always, the second sweep finds nothing
@@ -54,7 +56,7 @@ class NodePass(GraphPass[OptionsT]):
             progress = False
             for graph in model.graphs():
                 for node in graph:
-                    if node.op_type not in op_types or node.domain != "":
+                    if node.op_type not in op_types or node.domain != self.domain:
                         continue
                     build = build or Builder(Names(model), opset)
                     build.before(node)

@@ -184,13 +184,14 @@ class Builder:
         opset: Of the standard operators.
 
     Attributes:
+        names: Free names of the model.
         loose: Constants that lost a reader, to be dropped in the end if they have none: whether a value is read costs
             time linear in its readers, and one constant may serve thousands of nodes.
     """
 
     def __init__(self, names: Names, opset: int) -> None:
         self.opset = opset
-        self._names = names
+        self.names = names
         self.loose: dict[ir.Value, None] = {}
         self._anchor: ir.Node | None = None
         self._made: list[ir.Node] = []
@@ -224,21 +225,30 @@ class Builder:
         assert anchor is not None and anchor.graph is not None
         values = [self.constant(i) if isinstance(i, np.ndarray) else i for i in inputs]
         base = anchor.name or anchor.outputs[0].name or op_type
-        name = self._names.fresh(f"{base}_{op_type.lower()}")
+        name = self.names.fresh(f"{base}_{op_type.lower()}")
         node = ir.node(op_type, values, attributes, domain=domain, name=name)
         output = node.outputs[0]
-        output.name = self._names.fresh(name)
+        output.name = self.names.fresh(name)
         if like is not None:
             output.shape, output.type = like.shape, like.type
         anchor.graph.insert_before(anchor, node)
         self._made.append(node)
         return output
 
+    def outputs(self, first: ir.Value, count: int) -> tuple[ir.Value, ...]:
+        """The outputs of the new node behind ``first``, which gets ``count`` of them."""
+        node = first.producer()
+        assert node is not None and node in self._made
+        node.resize_outputs(count)
+        for value in node.outputs[1:]:
+            value.name = self.names.fresh(first.name or node.op_type)
+        return tuple(node.outputs)
+
     def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
         """A new initializer."""
         anchor = self._anchor
         assert anchor is not None and anchor.graph is not None
-        name = self._names.fresh(f"{anchor.name or anchor.op_type}_constant")
+        name = self.names.fresh(f"{anchor.name or anchor.op_type}_constant")
         value = constant_value(name, ir.tensor(array, name=name))
         anchor.graph.register_initializer(value)
         return value

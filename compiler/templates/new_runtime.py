@@ -21,6 +21,7 @@ from tamis.compiler.errors import LoweringError, RuntimeFailureError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.machine import find_machine
 from tamis.compiler.target import Artifact, Machine, Runtime, RuntimeOptions
+from tamis.compiler.tuning_database import TuningDatabase
 
 if TYPE_CHECKING:
     from onnx.reference import ReferenceEvaluator
@@ -77,7 +78,14 @@ class ${pascal}(Runtime[Options]):
             if not known(node)
         ]
 
-    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
+    def lower(
+        self,
+        model: ir.Model,
+        folder: Path,
+        machine: Machine,
+        settings: Mapping[str, JsonValue],
+        database: TuningDatabase,
+    ) -> Artifact:
         ir.save(model, folder / FILE)
         return Artifact(self.name, (FILE,), settings)
 
@@ -111,9 +119,17 @@ import pytest
 
 from tamis.compiler.errors import LoweringError, RuntimeFailureError
 from tamis.compiler.machine import find_machine
+from tamis.compiler.target import Artifact
+from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.${snake}.runtime import ${pascal}
 
 X = np.array([-1.0, 2.0], np.float32)
+
+
+def lower(model: ir.Model, folder: Path) -> Artifact:
+    """``model`` lowered for this machine into ``folder``."""
+    with TuningDatabase(folder.parent / "tuning.sqlite") as database:
+        return ${pascal}().lower(model, folder, find_machine("host"), {}, database)
 
 
 @pytest.fixture
@@ -127,17 +143,16 @@ def model() -> ir.Model:
 
 def test_a_lowered_model_runs(model: ir.Model, tmp_path: Path) -> None:
     runtime = ${pascal}()
-    runner = runtime.load(tmp_path, runtime.lower(model, tmp_path, {}))
+    runner = runtime.load(tmp_path, lower(model, tmp_path))
     assert (runner.input_names, runner.output_names) == (("x",), ("y",))
     assert runner({"x": X})["y"].tolist() == [0.0, 2.0]
 
 
 def test_lowering_is_deterministic(model: ir.Model, tmp_path: Path) -> None:
-    runtime = ${pascal}()
     files = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        artifact = runtime.lower(model, tmp_path / name, {})
+        artifact = lower(model, tmp_path / name)
         files.append([(tmp_path / name / file).read_bytes() for file in artifact.files])
     assert files[0] == files[1]
 
@@ -153,7 +168,7 @@ def test_wrong_inputs_are_an_error_of_ours(model: ir.Model) -> None:
 
 def test_a_damaged_file_is_an_error_of_ours(model: ir.Model, tmp_path: Path) -> None:
     runtime = ${pascal}()
-    artifact = runtime.lower(model, tmp_path, {})
+    artifact = lower(model, tmp_path)
     (tmp_path / artifact.files[0]).write_bytes(b"damaged")
     with pytest.raises(LoweringError):
         runtime.load(tmp_path, artifact)

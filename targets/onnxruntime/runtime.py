@@ -13,9 +13,12 @@ from pydantic import JsonValue, ValidationError
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.model_file import save_model
-from tamis.compiler.target import Artifact, Machine, NodeTime, Runner, Runtime, TuneResult
+from tamis.compiler.target import Artifact, Machine, NodeTime, Runner, Runtime, TuneBudget, TuneResult
+from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch
+from tamis.targets.links import qemu
+from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.onnxruntime.add_bias_last import AddBiasLast
 from tamis.targets.onnxruntime.affine_to_batch_norm import AffineToBatchNorm
 from tamis.targets.onnxruntime.fuse_attention import FuseAttention
@@ -34,6 +37,8 @@ from tamis.targets.onnxruntime.unroll_narrow_convs import UnrollNarrowConvs
 from tamis.targets.onnxruntime.widen_sequences import WidenSequences
 
 MODEL = "model.onnx"
+TUNE_SECONDS = 20.0
+"""Time budget of a search when the recipe gives none."""
 NEEDS_ONE_OF = {"fuse_matmul_add": {"MatMul"}, "fuse_skip_layer_norm": {"LayerNormalization", "ReduceMean"}}
 """Settings that make no difference to models without any of these operators."""
 
@@ -73,17 +78,27 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     options_type = OnnxRuntimeOptions
 
     def unavailable(self, machine: Machine) -> str | None:
-        """See ``Runtime.unavailable``: models run on the machine at hand, which must be of the same kind."""
+        """See ``Runtime.unavailable``: the machine at hand must be of the same kind, unless another is emulated."""
         if self.name not in machine.runtimes:
             return f"machine {machine.name} is served by {', '.join(machine.runtimes)} only, not by {self.name}"
         try:
             import_onnxruntime()
         except TargetUnavailableError as error:
             return str(error)
+        return self._unreachable(machine)
+
+    def _unreachable(self, machine: Machine) -> str | None:
+        """Why the link does not lead to such a machine."""
+        if self.link.kind == "none":
+            return None
+        if self.link.kind == "qemu":
+            return qemu.unavailable(machine)
+        if self.link.kind == "rpc":
+            return f"runtime {self.name} cannot use devices over RPC; use runtime tvm, or 'link: none'"
         if machine.arch != host_arch():
             return (
                 f"runtime {self.name} runs on the machine at hand only, which is {host_arch()}, not {machine.arch}; "
-                "compile on a machine of that kind"
+                "compile on a machine of that kind, or add 'link: qemu' to emulate it"
             )
         missing = sorted(set(machine.isa) - set(detect().isa))
         if missing:
@@ -91,14 +106,16 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return None
 
     def fingerprint(self, machine: Machine) -> dict[str, str]:
-        """The CPU at hand with its features, the threads used, and the version of ONNX Runtime."""
+        """The CPU at hand, or the emulated one, with its features, the threads used, and the version of ONNX Runtime."""
         here = detect()
+        emulated = self.link.kind == "qemu"
         return {
             "runtime": self.name,
             "onnxruntime": str(import_onnxruntime().__version__),
-            "cpu": here.description,
-            "isa": " ".join(here.isa),
+            "cpu": machine.description if emulated else here.description,
+            "isa": " ".join(machine.isa if emulated else here.isa),
             "threads": str(_here(self._default(machine)).threads),
+            **({"emulator": f"{qemu.version()}, {machine.llvm.cpu}"} if emulated else {}),
         }
 
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
@@ -126,16 +143,29 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """The recipe's options, or the defaults that their descriptions name."""
         return self._default(machine).to_json()
 
-    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
+    def lower(
+        self,
+        model: ir.Model,
+        folder: Path,
+        machine: Machine,
+        settings: Mapping[str, JsonValue],
+        database: TuningDatabase,
+    ) -> Artifact:
         """Write the model; the settings go into the manifest with the artifact."""
         written = save_model(model, folder / MODEL)
-        return Artifact(self.name, tuple(p.relative_to(folder).as_posix() for p in written), dict(settings))
+        emulated = {"emulated_cpu": machine.llvm.cpu} if self.link.kind == "qemu" else {}
+        return Artifact(
+            self.name, tuple(p.relative_to(folder).as_posix() for p in written), {**settings, **emulated}
+        )
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
         """A session on the file with the artifact's settings, with no more threads than this process may use.
 
+        With link qemu it is opened by the aarch64 build of the same version of ONNX Runtime, in an emulated process.
+
         Raises:
             LoweringError: The settings are not this runtime's, or ONNX Runtime refuses the model.
+            TargetUnavailableError: The emulator cannot be had.
         """
         path = folder / artifact.files[0]
         try:
@@ -148,6 +178,14 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
                 found=f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}",
                 fix="compile the recipe again",
             ) from error
+        if self.link.kind == "qemu":
+            return RemoteModel(
+                self.name,
+                path,
+                _here(settings).session_data(),
+                command=qemu.command(),
+                environment=qemu.environment(settings.emulated_cpu),
+            )
         return SessionRunner(str(path), _here(settings), where=str(path))
 
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
@@ -160,7 +198,8 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         model: ir.Model,
         feeds: Feeds,
         machine: Machine,
-        seconds: float,
+        budget: TuneBudget,
+        database: TuningDatabase,
         progress: Callable[[float, str], None],
     ) -> TuneResult:
         """Search the settings that the recipe leaves open and the model can feel; see ``tune_session``."""
@@ -168,6 +207,7 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         idle = {setting for setting, needed in NEEDS_ONE_OF.items() if not operators & needed}
         fixed = frozenset(self.options.model_dump(exclude_none=True)) | idle
         start = _here(self._default(machine))
+        seconds = budget.seconds or TUNE_SECONDS
         return tune_session(lambda settings: open_in_memory(model, settings), start, fixed, feeds, seconds, progress)
 
     def profile(

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tamis.compiler.errors import DataError, LoweringError, RuntimeFailureError, TargetUnavailableError
+from tamis.compiler.errors import LoweringError, RuntimeFailureError, TargetUnavailableError
+from tamis.compiler.feed_check import check_feeds
 from tamis.compiler.graph_pass import Feeds
-from tamis.compiler.registry import nearest
+from tamis.targets.links.onnx_session import DTYPES, PROVIDERS
 from tamis.targets.onnxruntime.settings import Settings
 
-PROVIDERS = ["CPUExecutionProvider"]
 HINT = "pip install onnxruntime"
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "tensor(float)": np.dtype(np.float32),
-    "tensor(double)": np.dtype(np.float64),
-    "tensor(float16)": np.dtype(np.float16),
-    **{f"tensor({u}int{n})": np.dtype(f"{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
-    "tensor(bool)": np.dtype(np.bool_),
-}
-"""Element types that a numpy array can have; ``tensor(string)`` is handled by its kind."""
-STRING_KINDS = "UOS"
 
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ (?:[^()]*\([^()]*\)(?: const)? )?")
@@ -81,8 +71,8 @@ class SessionRunner:
             )
         except Exception as error:  # its classes derive from Exception directly
             raise LoweringError("onnxruntime refuses the model", where=where, found=reason_of(error)) from error
-        self._inputs = {i.name: (i.type, tuple(i.shape)) for i in self._session.get_inputs()}
-        self.input_names: tuple[str, ...] = tuple(self._inputs)
+        self._inputs = tuple((i.name, DTYPES.get(i.type), tuple(i.shape)) for i in self._session.get_inputs())
+        self.input_names: tuple[str, ...] = tuple(name for name, _, _ in self._inputs)
         self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         for side in (*self._session.get_inputs(), *self._session.get_outputs()):
             if not side.type.startswith("tensor("):
@@ -104,53 +94,11 @@ class SessionRunner:
         try:
             outputs = self._session.run(None, feeds if type(feeds) is dict else dict(feeds))
         except Exception as error:  # its classes derive from Exception directly
-            self._check(feeds)  # not before: it costs a small model several percent of its speed
+            # not before: it costs a small model several percent of its speed
+            check_feeds(feeds, self._inputs, where=self._where)
             raise RuntimeFailureError("onnxruntime failed", where=self._where, found=reason_of(error)) from error
         return dict(zip(self.output_names, outputs, strict=True))
 
     def end_profiling(self) -> str:
         """Stop profiling, which the options began; returns the path of the file with the events."""
         return str(self._session.end_profiling())
-
-    def _check(self, feeds: Feeds) -> None:
-        if feeds.keys() != self._inputs.keys():
-            self._refuse_names(feeds)
-        for name, (kind, shape) in self._inputs.items():
-            array = feeds[name]
-            if not isinstance(array, np.ndarray):
-                raise DataError(
-                    "not an array", where=f"input {name!r}", expected="numpy.ndarray", found=type(array).__name__
-                )
-            wanted = DTYPES.get(kind)
-            strange = kind == "tensor(string)" and array.dtype.kind not in STRING_KINDS
-            if strange or (wanted is not None and array.dtype != wanted):
-                raise DataError(
-                    "wrong element type",
-                    where=f"input {name!r}",
-                    expected=str(wanted or "string"),
-                    found=str(array.dtype),
-                    fix="convert the array with astype",
-                )
-            if shape and not _fits(array.shape, shape):
-                raise DataError("wrong shape", where=f"input {name!r}", expected=_show(shape), found=_show(array.shape))
-
-    def _refuse_names(self, feeds: Feeds) -> None:
-        for name in feeds:
-            if name not in self._inputs:
-                raise DataError(
-                    f"the model has no input {name!r}{nearest(name, self._inputs)}",
-                    where=self._where,
-                    expected=", ".join(self._inputs) or "no inputs at all",
-                )
-        missing = [name for name in self._inputs if name not in feeds]
-        raise DataError(f"no array for input {', '.join(map(repr, missing))}", where=self._where)
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        size == want for size, want in zip(shape, wanted, strict=True) if isinstance(want, int)
-    )
-
-
-def _show(shape: tuple[int | str | None, ...]) -> str:
-    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"

@@ -13,9 +13,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.target import RuntimeOptions
+from tamis.targets.links.onnx_session import session_options
 
 Spinning = Literal["always", "running", "never"]
 GraphOptimization = Literal["off", "basic", "extended", "layout", "all"]
+LEVELS: dict[GraphOptimization, str] = {
+    "off": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "layout": "ORT_ENABLE_LAYOUT",
+    "all": "ORT_ENABLE_ALL",
+}
+"""ONNX Runtime's names of the levels."""
 
 
 class OnnxRuntimeOptions(RuntimeOptions):
@@ -57,14 +66,28 @@ class Settings(BaseModel):
     fuse_matmul_add: bool = True
     fuse_skip_layer_norm: bool = True
     prepack: bool = True
+    emulated_cpu: str | None = None
+    """With link qemu: LLVM's name of the CPU to emulate."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """As stored in an artifact."""
-        return self.model_dump(mode="json", exclude={"prepack"})
+        return self.model_dump(mode="json", exclude={"prepack"}, exclude_none=True)
 
     def as_written(self) -> Settings:
         """For the reference: every node computed as it is written, without repacked copies of the weights."""
         return self.model_copy(update={"graph_optimization": "off", "prepack": False})
+
+    def session_data(self) -> dict[str, JsonValue]:
+        """The session options as plain data, for ``session_options`` of ``tamis.targets.links.onnx_session``."""
+        entries: dict[str, JsonValue] = {
+            "session.intra_op.allow_spinning": _flag(self.spinning != "never"),
+            "session.force_spinning_stop": _flag(self.spinning == "running"),
+            "session.disable_prepacking": _flag(not self.prepack),
+        }
+        unwanted = {"MatMulAddFusion": not self.fuse_matmul_add, "SkipLayerNormFusion": not self.fuse_skip_layer_norm}
+        if names := [name for name, off in unwanted.items() if off]:
+            entries["optimization.disable_specified_optimizers"] = ";".join(names)
+        return {"threads": self.threads, "graph_optimization": LEVELS[self.graph_optimization], "entries": entries}
 
     def session_options(self, ort: Any) -> Any:
         """The ``onnxruntime.SessionOptions``, silent and sequential.
@@ -72,27 +95,8 @@ class Settings(BaseModel):
         Args:
             ort: The module ``onnxruntime``.
         """
-        levels = ort.GraphOptimizationLevel
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = {
-            "off": levels.ORT_DISABLE_ALL,
-            "basic": levels.ORT_ENABLE_BASIC,
-            "extended": levels.ORT_ENABLE_EXTENDED,
-            "layout": levels.ORT_ENABLE_LAYOUT,
-            "all": levels.ORT_ENABLE_ALL,
-        }[self.graph_optimization]
-        entries = {
-            "session.intra_op.allow_spinning": self.spinning != "never",
-            "session.force_spinning_stop": self.spinning == "running",
-            "session.disable_prepacking": not self.prepack,
-        }
-        for key, on in entries.items():
-            options.add_session_config_entry(key, "1" if on else "0")
-        unwanted = {"MatMulAddFusion": not self.fuse_matmul_add, "SkipLayerNormFusion": not self.fuse_skip_layer_norm}
-        if names := [name for name, off in unwanted.items() if off]:
-            options.add_session_config_entry("optimization.disable_specified_optimizers", ";".join(names))
-        return options
+        return session_options(ort, self.session_data())
+
+
+def _flag(on: bool) -> str:
+    return "1" if on else "0"

@@ -1,0 +1,1 @@
+"""Ways to machines: lowered models in processes of their own, emulated machines, and what runs there."""

@@ -1,0 +1,116 @@
+"""A library that TVM has made, loaded without TVM's compiler: needs the package ``tvm_ffi`` and ``libtvm_runtime.so``."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RUNTIME = "libtvm_runtime.so"
+ALIGNMENT = 64
+"""What generated code may assume of the address of an input, bytes; NumPy's own arrays are aligned to 16."""
+CPU, POOLED = 1, 2
+"""DLPack's code of the CPU, and TVM's of the allocator that keeps what it has freed."""
+PACK_WEIGHTS = "main_transform_params"
+"""The function that puts weights into the order that kernels read, in libraries that were compiled with prepacking."""
+
+
+class TvmLibrary:
+    """Call it with a dict of arrays, get a dict of arrays.
+
+    TVM's own checks refuse wrong element types and shapes. Calls from several threads wait for each other.
+
+    Args:
+        path: The library.
+        settings: ``threads``; ``inputs``, each with ``name``, ``dtype`` and ``shape`` (a text for a dynamic dimension);
+            ``outputs``, names in the order in which the library returns them. Other entries are left alone.
+
+    Raises:
+        OSError: ``libtvm_runtime.so`` cannot be found or loaded.
+        ImportError: ``tvm_ffi`` is not installed.
+        RuntimeError: The library cannot be loaded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        self.inputs: tuple[tuple[str, str | None, tuple[int | str | None, ...]], ...] = tuple(
+            (i["name"], i["dtype"], tuple(i["shape"])) for i in settings["inputs"]
+        )
+        self.outputs: tuple[str, ...] = tuple(settings["outputs"])
+        self._ffi = _runtime(int(settings["threads"]))
+        module = self._ffi.load_module(os.path.abspath(path))  # noqa: PTH100  (dlopen wants it absolute, links kept)
+        machine = module["vm_load_executable"]()
+        machine["vm_initialization"](CPU, 0, POOLED, CPU, 0, POOLED)
+        self._main = machine["main"]
+        self._weights = tuple(machine[PACK_WEIGHTS]([])) if machine.implements_function(PACK_WEIGHTS, True) else ()
+        self._buffers: dict[str, tuple[Array, Any]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once.
+
+        Raises:
+            ValueError, RuntimeError: The feeds do not fit, or a kernel failed.
+        """
+        if len(feeds) != len(self.inputs):
+            raise ValueError(f"{len(self.inputs)} inputs are needed, {len(feeds)} were given")
+        with self._lock:
+            found = self._main(*[self._tensor(name, feeds[name]) for name, _, _ in self.inputs], *self._weights)
+            outputs = found if isinstance(found, self._ffi.Array | tuple | list) else (found,)
+            return {name: self._array(value) for name, value in zip(self.outputs, outputs, strict=True)}
+
+    def _tensor(self, name: str, array: Array) -> Any:
+        """The array as TVM takes it: a copy at an aligned address, used again for the next array of the same kind."""
+        if name not in self._buffers or not _alike(self._buffers[name][0], array):
+            buffer = _aligned(array)
+            self._buffers[name] = (buffer, self._ffi.from_dlpack(buffer))
+        buffer, tensor = self._buffers[name]
+        buffer[...] = array
+        return tensor
+
+    def _array(self, value: Any) -> Array:
+        """An output of its own: what TVM returns may lie in an input or be a constant of the library."""
+        if isinstance(value, self._ffi.Shape):
+            return np.array(list(value), np.int64)
+        found: Array = np.array(np.from_dlpack(value))
+        return found
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype
+
+
+def _aligned(like: Array) -> Array:
+    """An uninitialized array of the same shape and element type, at an aligned address."""
+    memory = np.empty(like.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
+
+
+def _runtime(threads: int) -> Any:
+    """The module ``tvm_ffi`` with TVM's runtime in this process.
+
+    TVM reads the number of threads when a thread first runs a kernel, so that all libraries that one thread runs get the
+    number of the first.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    import tvm_ffi
+
+    ctypes.CDLL(str(_find_runtime()), ctypes.RTLD_GLOBAL)
+    return tvm_ffi
+
+
+def _find_runtime() -> Path:
+    """``libtvm_runtime.so`` of the package ``tvm``, which is not imported."""
+    spec = importlib.util.find_spec("tvm")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        if (found := Path(folder) / "lib" / RUNTIME).is_file():
+            return found
+    raise OSError(f"{RUNTIME} cannot be found: the package apache-tvm is not installed")

@@ -1,0 +1,62 @@
+"""Options of the runtime in a recipe, and the settings that an artifact carries."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from tamis.compiler.target import RuntimeOptions
+
+Layout = Literal["nchw", "nhwc"]
+Params = Literal["embedded", "beside"]
+Fallback = Literal["error", "onnxruntime"]
+
+
+class TvmOptions(RuntimeOptions):
+    """What a recipe can fix; whatever it leaves open gets the default, or is tuned."""
+
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Threads of a kernel, the calling one included; default: the machine's."
+    )
+    layout: Layout | None = Field(
+        None, description="Layout of convolutions; tuning tries both if it is left open; default: nchw."
+    )
+    prepack: bool | None = Field(
+        None, description="Whether weights are stored in the order in which tuned kernels read them; default: true."
+    )
+    params: Params = Field(
+        "embedded", description="Where large weights go: into the library, or into params.npz beside it."
+    )
+    fallback: Fallback = Field(
+        "error",
+        description="What to do with a model that TVM cannot compile: fail, or use onnxruntime and say so in the report.",
+    )
+
+
+class TensorSpec(BaseModel):
+    """An input of the lowered model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Settings(BaseModel):
+    """How a model is compiled, and what the library needs to be called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = Field(ge=1, le=1024)
+    layout: Layout = "nchw"
+    prepack: bool = True
+    params: Params = "embedded"
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[str, ...] = ()
+    emulated_cpu: str | None = None
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As stored in an artifact."""
+        return self.model_dump(mode="json")

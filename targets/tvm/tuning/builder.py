@@ -1,0 +1,118 @@
+"""Builds candidates in parallel, each within a time limit. Runs in the compiler process."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost, ready
+
+MODULE = "tamis.targets.tvm.tuning.build_worker"
+SECONDS = 30.0
+"""Time limit of a build."""
+FIRST_SECONDS = 120.0
+"""Time limit while the linker may have to put together the C library's symbols."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Outcome of a build.
+
+    Args:
+        path: The library.
+        arguments: dtype and shape of each parameter.
+        error: Why there is no library; None if there is one.
+    """
+
+    path: Path
+    arguments: tuple[Any, ...] = ()
+    error: str | None = None
+
+
+class Builder:
+    """Build workers; use it as a context manager.
+
+    Args:
+        nursery: Starts them.
+        target: What to build for, see ``machine_target``.
+        folder: Where libraries go.
+        workers: How many builds run at once.
+        seconds: Time limit of one.
+    """
+
+    def __init__(
+        self, nursery: Nursery, target: dict[str, Any], folder: Path, workers: int, seconds: float = SECONDS
+    ) -> None:
+        self._nursery, self._target, self._folder, self._seconds = nursery, target, folder, seconds
+        self._count, self._number, self._linked = workers, 0, False
+        self._idle: list[Worker] = []
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._busy: dict[Worker, tuple[int, float]] = {}
+        self._done: dict[int, Built] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in (*self._idle, *self._busy):
+            worker.close()
+
+    def submit(self, module: str) -> int:
+        """Begin to build a module (its JSON) as soon as a worker is free; returns the build's number."""
+        self._number += 1
+        self._waiting.append((self._number, module))
+        self._dispatch()
+        self._collect(0.0)
+        return self._number
+
+    def finish(self) -> dict[int, Built]:
+        """Wait for all builds; what they came to, by number."""
+        while self._waiting or self._busy:
+            self._dispatch()
+            self._collect(1.0)
+        done, self._done = self._done, {}
+        return done
+
+    def _dispatch(self) -> None:
+        while self._waiting and (self._idle or len(self._busy) < self._count):
+            worker = self._idle.pop() if self._idle else self._nursery.start(MODULE)
+            number, module = self._waiting.popleft()
+            limit = self._seconds if self._linked else max(self._seconds, FIRST_SECONDS)
+            try:
+                worker.send({"module": module, "target": self._target, "path": str(self._path(number))})
+            except WorkerLost as error:
+                self._done[number] = Built(self._path(number), error=str(error))
+            else:
+                self._busy[worker] = (number, time.monotonic() + limit)
+
+    def _collect(self, seconds: float) -> None:
+        """Take in what is ready, waiting at most ``seconds`` for the first; end workers that are over their time."""
+        if not self._busy:
+            return
+        now = time.monotonic()
+        until = min(now + seconds, *(limit for _, limit in self._busy.values()))
+        spoken = set(ready(list(self._busy), until))
+        late = {w for w, (_, limit) in self._busy.items() if limit <= time.monotonic()}
+        for worker in spoken | late:
+            number, _ = self._busy.pop(worker)
+            try:
+                reply = worker.receive(0.0 if worker in spoken else -1.0)
+            except WorkerLost as error:
+                why = str(error) if worker in spoken else f"took longer than {self._seconds:.0f} s"
+                self._done[number] = Built(self._path(number), error=why)
+                continue
+            self._idle.append(worker)
+            self._linked = self._linked or "error" not in reply
+            self._done[number] = Built(
+                self._path(number), tuple(reply.get("arguments", ())), error=reply.get("error")
+            )
+        self._dispatch()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number}.so"

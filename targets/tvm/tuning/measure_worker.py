@@ -1,0 +1,84 @@
+"""What the measuring worker does: load a library, check what it computes, time it. Runs in a worker process."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+from tamis.compiler.staging import staged_file
+
+REPEATS = 3
+HOPELESS = 2.5
+"""A candidate whose first run takes so many times as long as the best one is not timed any further."""
+TOLERANCE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 2e-1}
+"""Normwise; schedules reorder sums, and values that are no user's are drawn at random."""
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Measure a library.
+
+    Args:
+        request: ``path``; ``arguments`` (dtype and shape of each); ``constant`` (indices of the arguments whose order
+            the schedule may have changed: they are filled with one value); ``reference`` (path of the results that it
+            must have; written if missing); ``best_us`` or None; ``milliseconds`` that a repetition takes.
+
+    Returns:
+        ``us``, time of a call, and whether it was only ``probed``.
+    """
+    device = tvm.cpu()
+    module = tvm.runtime.load_module(request["path"])
+    arrays = [_fill(i, *a, i in request["constant"]) for i, a in enumerate(request["arguments"])]
+    arguments = [tvm.runtime.tensor(array, device) for array in arrays]
+    module["main"](*arguments)
+    _check(Path(request["reference"]), arrays, arguments)
+    probe = module.time_evaluator("main", device, number=1, repeat=2)(*arguments).min * 1e6
+    if request["best_us"] is not None and probe > HOPELESS * request["best_us"]:
+        return {"us": probe, "probed": True}
+    number = max(1, math.ceil(request["milliseconds"] * 1000 / max(probe, 0.01)))
+    times = module.time_evaluator("main", device, number=number, repeat=REPEATS)(*arguments)
+    return {"us": times.min * 1e6, "probed": False}
+
+
+def _fill(index: int, dtype: str, shape: list[int], constant: bool) -> np.ndarray:
+    """Numbers between 0 and 1; integers are 0, which is a valid index of everything."""
+    if dtype.startswith(("int", "uint", "bool")):
+        return np.zeros(shape, dtype)
+    if constant:
+        return np.full(shape, 0.5, _numpy(dtype))
+    return np.random.default_rng(index).random(shape, np.float32).astype(_numpy(dtype))
+
+
+def _numpy(dtype: str) -> np.dtype:
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(dtype)
+
+
+def _check(reference: Path, before: list[np.ndarray], arguments: list[Any]) -> None:
+    """Raise if the results differ from the reference's, beyond what another order of sums can do."""
+    after = [a.numpy() for a in arguments]
+    results = [a.astype(np.float64) for a, b in zip(after, before, strict=True) if a.tobytes() != b.tobytes()]
+    limit = max((TOLERANCE.get(str(a.dtype), 0.0) for a in after), default=0.0)
+    if not reference.exists():
+        with staged_file(reference) as path, path.open("wb") as file:
+            np.savez(file, *results)
+        return
+    with np.load(reference) as stored:
+        expected = [stored[name] for name in stored.files]
+    if len(expected) != len(results) or not all(_close(a, b, limit) for a, b in zip(results, expected, strict=True)):
+        raise ValueError("computes something else than the first schedule")
+
+
+def _close(x: np.ndarray, y: np.ndarray, limit: float) -> bool:
+    if x.shape != y.shape:
+        return False
+    scale = float(np.max(np.abs(y), initial=0.0, where=np.isfinite(y)))
+    with np.errstate(invalid="ignore"):
+        same = (x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= limit * scale)
+    return bool(same.all())

@@ -1,0 +1,90 @@
+"""Measures built candidates, one at a time, in a process of their own. Runs in the compiler process."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tamis.targets.tvm.tuning.builder import Built
+from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost
+
+MODULE = "tamis.targets.tvm.tuning.measure_worker"
+SECONDS = 20.0
+"""Time limit of one measurement, loading included."""
+MILLISECONDS = 8.0
+"""Length of a repetition."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Outcome of a measurement.
+
+    Args:
+        us: Time of a call, microseconds; infinite if it failed.
+        probed: Whether it was broken off as hopeless; the time is rough then.
+        error: Why it failed; None if it did not.
+    """
+
+    us: float = math.inf
+    probed: bool = False
+    error: str | None = None
+
+
+class Runner:
+    """The measuring worker; use it as a context manager. Nothing else should run while it measures.
+
+    Args:
+        nursery: Starts it.
+        seconds: Time limit of a measurement.
+    """
+
+    def __init__(self, nursery: Nursery, seconds: float = SECONDS) -> None:
+        self._nursery, self._seconds = nursery, seconds
+        self._worker: Worker | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def measure(
+        self, built: Built, reference: Path, constant: tuple[int, ...] = (), best_us: float | None = None
+    ) -> Measured:
+        """Time a candidate; a crash, a hang, wrong results or a time that is none are a failed trial.
+
+        Args:
+            built: The candidate.
+            reference: What it must compute; the first candidate of a task writes the file.
+            constant: See ``measure_worker``.
+            best_us: Time of the best so far.
+        """
+        if built.error is not None:
+            return Measured(error=built.error)
+        request = {
+            "path": str(built.path),
+            "arguments": built.arguments,
+            "reference": str(reference),
+            "constant": constant,
+            "best_us": best_us,
+            "milliseconds": MILLISECONDS,
+        }
+        try:
+            if self._worker is None:
+                self._worker = self._nursery.start(MODULE)
+            reply = self._worker.call(request, self._seconds)
+        except WorkerLost as error:
+            self._worker = None
+            return Measured(error=str(error))
+        if "error" in reply:
+            return Measured(error=reply["error"])
+        us = float(reply["us"])
+        if not (math.isfinite(us) and us > 0):
+            return Measured(error=f"a time of {us} us")
+        return Measured(us, probed=reply["probed"])

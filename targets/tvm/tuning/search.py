@@ -1,0 +1,123 @@
+"""The search over all kernels of a model: those that promise most first. Runs in the compiler process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tamis.targets.tvm.tuning.builder import Builder
+from tamis.targets.tvm.tuning.kernel_search import Candidate, KernelSearch
+from tamis.targets.tvm.tuning.runner import Measured, Runner
+from tamis.targets.tvm.tuning.tasks import layout_free
+
+Report = Callable[[dict[str, Any]], None]
+
+ROUND = 32
+"""Candidates that are built together before they are measured; about so many are lost by a kill."""
+NEGLIGIBLE = 0.003
+"""A kernel with so small a share of the model's time is left as it is after its first batch."""
+
+
+def search(
+    searches: Sequence[KernelSearch],
+    builder: Builder,
+    runner: Runner,
+    folder: Path,
+    report: Report,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Tune until every search has stopped or the time is over.
+
+    Building keeps all cores busy; then the candidates are measured one after the other while nothing else runs.
+
+    Args:
+        searches: One a kernel.
+        builder: Builds candidates.
+        runner: Measures them.
+        folder: For references of results.
+        report: Gets a report with the kernel's record after each batch.
+        seconds: Time limit; a round that has begun is finished.
+        clock: Seconds.
+    """
+    end = math.inf if seconds is None else clock() + seconds
+    while clock() < end:
+        _drop_negligible(searches)
+        active = [s for s in searches if s.stopped is None]
+        if not active:
+            return
+        _round(sorted(active, key=_promise, reverse=True), searches, builder, runner, folder, report)
+
+
+def model_ms(searches: Sequence[KernelSearch], *, default: bool = False) -> float | None:
+    """Time of a call of the model, from its kernels; None as long as one was never measured."""
+    times = [s.task.weight * (s.default_us if default else s.best_us) for s in searches]
+    total = sum(times) / 1000
+    return round(total, 4) if math.isfinite(total) else None
+
+
+def _promise(search: KernelSearch) -> tuple[bool, float]:
+    """Kernels never measured come first, then those that the model would gain most from."""
+    return not search.best and search.measured == search.earlier, search.cost_us * search.expected
+
+
+def _drop_negligible(searches: Sequence[KernelSearch]) -> None:
+    if any(not s.best and s.stopped is None for s in searches):
+        return
+    total = sum(s.cost_us for s in searches if s.best)
+    for search in searches:
+        if search.cost_us < NEGLIGIBLE * total:
+            search.stop("negligible")
+
+
+def _round(
+    order: Sequence[KernelSearch],
+    searches: Sequence[KernelSearch],
+    builder: Builder,
+    runner: Runner,
+    folder: Path,
+    report: Report,
+) -> None:
+    batches: list[tuple[KernelSearch, list[tuple[Candidate, int]]]] = []
+    count = 0
+    for kernel in order:
+        if count >= ROUND:
+            break
+        report({"phase": "tune", "op": " ".join(kernel.task.operators), "node": kernel.task.name})
+        batch = kernel.propose()
+        count += len(batch)
+        batches.append((kernel, [(c, builder.submit(tvm.ir.save_json(c.schedule.mod))) for c in batch]))
+    built = builder.finish()
+    for kernel, batch in batches:
+        results = list[Measured]()
+        best = kernel.best_us
+        for _, number in batch:
+            reference = folder / f"{kernel.task.digest[:24]}.npz"
+            free = layout_free(kernel.task.module)
+            limit = best if math.isfinite(best) else None
+            found = runner.measure(built[number], reference, free, limit)
+            built[number].path.unlink(missing_ok=True)
+            results.append(found)
+            best = min(best, found.us)
+        kernel.tell([c for c, _ in batch], results)
+        report(
+            {
+                "phase": "tune",
+                "op": " ".join(kernel.task.operators),
+                "node": kernel.task.name,
+                "task": kernel.task.name,
+                "trials": sum(s.measured - s.earlier for s in searches),
+                "failed": sum(s.failed for s in searches),
+                "best_us": kernel.best_us if kernel.best else None,
+                "default_us": kernel.default_us if kernel.best else None,
+                "errors": [r.error for r in results if r.error is not None][:1],
+                "stopped": kernel.stopped,
+                "estimated_ms": model_ms(searches),
+                "records": [kernel.record()],
+            }
+        )
