@@ -8,7 +8,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers bench-corpus bench-tvm bench-targets docs schema dist clean
+.PHONY: help demo test check bench bench-peers bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in
 
 bench-corpus: $(INSTALLED) ## Take every case of ONNX's backend test suite through lossless; fails on any difference.
 	@$(RUN) -m benchmarks.corpus
+
+bench-tvm-corpus: $(INSTALLED) ## Take ONNX's test suite through TVM; fails where TVM's pre-check is wrong.
+	@nice $(RUN) -m benchmarks.tvm_corpus
 
 bench-tvm: $(INSTALLED) ## Time every model through TVM, untuned and tuned, against ONNX Runtime; takes hours.
 	@$(RUN) -m benchmarks.tvm_speed

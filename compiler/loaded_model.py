@@ -10,9 +10,10 @@ import numpy as np
 from tamis.compiler.bundle import Bundle, open_bundle
 from tamis.compiler.errors import TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.link import HERE
 from tamis.compiler.manifest import Manifest
 from tamis.compiler.registry import runtime_class
-from tamis.compiler.target import HERE, Runtime
+from tamis.compiler.target import Runtime
 
 
 class LoadedModel:

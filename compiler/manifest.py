@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Skip
-from tamis.compiler.target import Link, Machine
+from tamis.compiler.link import Link
+from tamis.compiler.target import Machine
 
 NODES_NAMED = 3
 """How many nodes of a skip reason are named in the manifest."""

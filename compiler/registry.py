@@ -28,6 +28,7 @@ TABLE: dict[str, dict[str, str]] = {
         "fuse-hard-swish": "tamis.passes.fusion.fuse_hard_swish:FuseHardSwish",
         "factor-residual-gate": "tamis.passes.fusion.factor_residual_gate:FactorResidualGate",
         "fold-conv-affine": "tamis.passes.fusion.fold_conv_affine:FoldConvAffine",
+        "fold-norm-affine": "tamis.passes.fusion.fold_norm_affine:FoldNormAffine",
         "fuse-silu": "tamis.passes.fusion.fuse_silu:FuseSilu",
         "fuse-one-hot-matmul": "tamis.passes.fusion.fuse_one_hot_matmul:FuseOneHotMatmul",
         "fuse-gelu": "tamis.passes.fusion.fuse_gelu:FuseGelu",
@@ -85,6 +86,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "convert-reduce-mean",
         "fold-pad",
         "fold-conv-affine",
+        "fold-norm-affine",
         "merge-parallel-convs",
         "merge-consecutive-convs",
     ),
@@ -93,6 +95,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 DETECTOR = "tamis.targets.hardware.host:detect"
 """Describes the machine at hand."""
+
+DEVICES = {
+    "serve": "tamis.targets.tvm.rpc.server:serve",
+    "track": "tamis.targets.tvm.rpc.server:track",
+    "list": "tamis.targets.tvm.rpc.server:devices",
+    "root": "tamis.targets.links.arm64_root:arm64_root",
+}
+"""What ``tamis device`` does, by its commands."""
 
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""

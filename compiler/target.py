@@ -17,6 +17,7 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.link import HERE, Link
 from tamis.compiler.tuning_database import TuningDatabase
 
 
@@ -79,35 +80,6 @@ class Machine(_Data):
     runtimes: tuple[str, ...] = Field(description="Runtimes that can serve the machine, the preferred one first.")
     llvm: Llvm
     gpu: Gpu | None = Field(None, description="The GPU that models are compiled for; the rest describes its host.")
-
-
-LinkKind = Literal["here", "qemu", "rpc", "none"]
-
-
-class Link(_Data):
-    """How lowered models are run for a machine.
-
-    ``here``: in a process of this machine. ``qemu``: in QEMU's user emulation of the machine's instruction set, which
-    proves results but says nothing about speed. ``rpc``: on a device that serves TVM's RPC. ``none``: not at all; the
-    bundle says that it was not executed.
-    """
-
-    kind: LinkKind = Field("here", description="here, qemu, rpc or none.")
-    address: str | None = Field(None, description="host:port of the device, or of the tracker if there is a key.")
-    key: str | None = Field(None, description="What the tracker calls the device.")
-
-    @property
-    def executes(self) -> bool:
-        """Whether lowered models can be run."""
-        return self.kind != "none"
-
-    @property
-    def measures(self) -> bool:
-        """Whether times mean anything: not under emulation."""
-        return self.kind in ("here", "rpc")
-
-
-HERE = Link()
 
 
 class RuntimeOptions(BaseModel):

@@ -4,6 +4,8 @@ A record is keyed by its kind, the digest of the workload (models, shapes, optio
 target's fingerprint (CPU, features, threads, versions), so that nothing measured elsewhere, or with
 another version, is ever taken for an answer. The file is in the user's cache folder, or in
 ``TAMIS_CACHE_DIR``; several processes may use it at once.
+
+A record whose measurements have a number ``cost`` can be compared with another of its key: the lower one is better.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +147,37 @@ class TuningDatabase:
         target = fingerprint_digest(fingerprint)
         self._insert(Record(kind, workload, target, fingerprint, value, measurements), replace=True)
 
+    def update(
+        self,
+        kind: str,
+        workload: str,
+        fingerprint: Mapping[str, str],
+        change: Callable[[Record | None], tuple[Mapping[str, JsonValue], Mapping[str, Any]]],
+    ) -> None:
+        """Replace the value and measurements of a record by what ``change`` makes of it, with no other writer between.
+
+        Args:
+            change: Gets the stored record, or None if there is none.
+        """
+        target = fingerprint_digest(fingerprint)
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            value, measurements = change(self.get(kind, workload, fingerprint))
+            self._insert(Record(kind, workload, target, fingerprint, value, measurements), replace=True)
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def matching(self, kind: str, fingerprint: Mapping[str, str]) -> Iterator[Record]:
+        """All records of a kind for this target, ordered by their workloads."""
+        with self._errors():
+            query = f"SELECT {', '.join(COLUMNS)} FROM records WHERE kind=? AND target=? ORDER BY workload"
+            rows = self._connection.execute(query, (kind, fingerprint_digest(fingerprint))).fetchall()
+        for row in rows:
+            with self._errors():
+                yield _record(row)
+
     def items(self) -> Iterator[Record]:
         """All records, ordered by their keys."""
         with self._errors():
@@ -162,7 +195,10 @@ class TuningDatabase:
         return len(lines)
 
     def import_from(self, file: Path) -> int:
-        """Add records from JSON lines; a record that is here already stays. Returns the number added.
+        """Add records from JSON lines. A record that is here already stays, unless the new one is better by its cost.
+
+        Returns:
+            How many were added or replaced.
 
         Raises:
             TuningError: The file cannot be read, or a line is damaged; then nothing is added.
@@ -173,9 +209,14 @@ class TuningDatabase:
             raise TuningError("the records cannot be read", where=str(file), found=str(error)) from error
         records = [_parse(line, f"{file}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
         with self._errors(), self._connection:
-            return sum(self._insert(r, replace=False) for r in records)
+            return sum(self._insert(r, replace=self._improves(r), commit=False) for r in records)
 
-    def _insert(self, record: Record, *, replace: bool) -> int:
+    def _improves(self, record: Record) -> bool:
+        stored = self.get(record.kind, record.workload, record.fingerprint)
+        new, old = (None if r is None else r.measurements.get("cost") for r in (record, stored))
+        return isinstance(new, int | float) and isinstance(old, int | float) and new < old
+
+    def _insert(self, record: Record, *, replace: bool, commit: bool = True) -> int:
         verb = "REPLACE" if replace else "IGNORE"
         texts = (json.dumps(dict(getattr(record, n)), sort_keys=True) for n in COLUMNS[3:])
         with self._errors():
@@ -183,7 +224,7 @@ class TuningDatabase:
                 f"INSERT OR {verb} INTO records VALUES (?, ?, ?, ?, ?, ?)",
                 (record.kind, record.workload, record.target, *texts),
             )
-            if replace:
+            if commit:
                 self._connection.commit()
         return cursor.rowcount
 

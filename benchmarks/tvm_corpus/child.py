@@ -23,7 +23,7 @@ from benchmarks.corpus.cases import Case
 from benchmarks.corpus.judge import differences, suite_difference
 from benchmarks.corpus.sessions import CannotFeed
 from benchmarks.corpus.steps import StepFailure
-from benchmarks.tvm_corpus.cases import load_forms
+from benchmarks.tvm_corpus.cases import form_named
 from benchmarks.tvm_corpus.forms import Form, computed, expected, is_plain
 from benchmarks.tvm_corpus.normalize import normalized
 from tamis.compiler.errors import RuntimeFailureError
@@ -41,10 +41,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the importer prints what it cannot convert
-    known = {form.name: form for form in load_forms()}
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
         for line in sys.stdin:
-            stage, reason = attempt(known[line.rstrip("\n")], Path(folder) / "model.onnx")
+            stage, reason = attempt(form_named(line.rstrip("\n")), Path(folder) / "model.onnx")
             answers.write(json.dumps({"stage": stage, "reason": reason}) + "\n")
             answers.flush()
 

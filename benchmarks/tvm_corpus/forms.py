@@ -31,6 +31,8 @@ TYPES = {
     "bool": np.bool_,
 }
 """Element types, as ONNX's schemas name them, in which cases of float32 are repeated."""
+OLDER = 18
+"""Newest opset of the older definitions: later ones add types, and hardly anything else."""
 SPREAD = 10
 """Factor on floating-point elements before they become integers."""
 
@@ -181,7 +183,7 @@ def _older_opsets(model: onnx.ModelProto) -> Sequence[int]:
         return ()
     opset = opset_of(model)
     newest = onnx.defs.get_schema(node.op_type, opset).since_version
-    return [v for v in _definitions(node.op_type) if MIN_OPSET <= v < newest and _fits(node, v)]
+    return [v for v in _definitions(node.op_type) if MIN_OPSET <= v <= min(OLDER, newest - 1) and _fits(node, v)]
 
 
 @cache

@@ -15,13 +15,15 @@ from benchmarks.tvm_corpus.normalize import normalized
 from benchmarks.tvm_corpus.processes import Outcome
 from tamis.targets.tvm.precheck import unsupported_nodes
 
-
 VALUES = {
     "own/.*_infinite": "of nothing but infinities the largest is the largest finite number",
     "own/.*_nan": "NaN is lost",
     "node/test_reduce_prod_.*int": "an overflow of integers wraps around, in ONNX Runtime it saturates",
 }
 """What TVM computes wrong for some values only, so that the model does not show it: names of forms -> why."""
+
+
+_UNNAMED = re.compile(r"^.*? \((?=[\w:.]+\): )")
 
 
 class Verdict(enum.StrEnum):
@@ -74,4 +76,4 @@ def refusals(form: Form) -> list[str]:
     except StepFailure:
         return []
     lines = unsupported_nodes(ir.from_proto(onnx.shape_inference.infer_shapes(proto)))
-    return sorted({line.partition("(")[2] for line in lines})
+    return sorted({_UNNAMED.sub("", line, count=1) for line in lines})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tamis.compiler.cli import analyze, build, cache, catalog, contrast, deploy, doctor, scaffold, tune
+from tamis.compiler.cli import analyze, build, cache, catalog, contrast, deploy, device, doctor, scaffold, tune
 from tamis.compiler.cli.output import emit_error
 from tamis.compiler.errors import TamisError
 
@@ -42,6 +42,7 @@ for function in (
 ):
     app.command(name=function.__name__.rstrip("_"))(function)
 app.add_typer(cache.app, name="cache")
+app.add_typer(device.app, name="device")
 app.add_typer(scaffold.app, name="new")
 
 

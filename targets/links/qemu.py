@@ -156,7 +156,7 @@ def _found() -> Path | None:
     for name in PROGRAMS:
         if (path := shutil.which(name)) is not None:
             return Path(path)
-        if (cached := _cached() / "usr/bin" / name).is_file():
+        if (cached := _cached() / name).is_file():
             return cached
     return None
 
@@ -166,13 +166,18 @@ def _cached() -> Path:
 
 
 def _unpack(folder: Path) -> None:
+    """Put the one program of a package that has them for all machines into ``folder``."""
     with tempfile.TemporaryDirectory(prefix="tamis-") as scratch, Progress("fetching QEMU") as progress:
         progress.update(0.0)
-        packages = DebianPackages(Path(scratch))
+        packages = DebianPackages(Path(scratch) / "apt")
         for name in PACKAGES:
-            unpack(packages.alone(name), folder)
-            if any((folder / "usr/bin" / program).is_file() for program in PROGRAMS):
-                return
+            unpacked = Path(scratch) / name
+            unpacked.mkdir()
+            unpack(packages.alone(name), unpacked)
+            for program in PROGRAMS:
+                if (found := unpacked / "usr/bin" / program).is_file():
+                    shutil.move(found, folder / program)
+                    return
     raise TargetUnavailableError(
         "the packages do not hold QEMU", expected=" or ".join(PROGRAMS), found=", ".join(PACKAGES)
     )

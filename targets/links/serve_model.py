@@ -29,7 +29,11 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-KINDS = {"onnxruntime": "onnx_session:OnnxSession", "tvm": "tvm_library:TvmLibrary"}
+KINDS = {
+    "onnxruntime": "onnx_session:OnnxSession",
+    "tvm": "tvm_library:TvmLibrary",
+    "tvm-cuda": "cuda_library:CudaLibrary",
+}
 """Kind of a lowered model -> module beside this one and class, called with (path, settings)."""
 
 TEXT = "string"
@@ -121,7 +125,7 @@ def serve(connection: Connection, kind: str, path: str, settings: Mapping[str, A
     """Load the model and answer until the connection is closed."""
     try:
         service = Service(load(kind, path, settings))
-    except Exception as error:  # whatever the runtime raises is the other side's to tell
+    except Exception as error:  # noqa: BLE001  (whatever the runtime raises is the other side's to tell)
         send(connection, {"error": _text(error)})
         return
     while True:
@@ -131,7 +135,7 @@ def serve(connection: Connection, kind: str, path: str, settings: Mapping[str, A
             return
         try:
             header, arrays = service.answer(request, feeds)
-        except Exception as error:  # whatever the runtime raises is the other side's to tell
+        except Exception as error:  # noqa: BLE001  (whatever the runtime raises is the other side's to tell)
             header, arrays = {"error": _text(error)}, None
         send(connection, header, arrays)
 

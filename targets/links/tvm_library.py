@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,15 +39,18 @@ class TvmLibrary:
         RuntimeError: The library cannot be loaded.
     """
 
+    device: ClassVar[int] = CPU
+    """DLPack's code of the device that kernels run on."""
+
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.inputs: tuple[tuple[str, str | None, tuple[int | str | None, ...]], ...] = tuple(
             (i["name"], i["dtype"], tuple(i["shape"])) for i in settings["inputs"]
         )
         self.outputs: tuple[str, ...] = tuple(settings["outputs"])
-        self._ffi = _runtime(int(settings["threads"]))
+        self._ffi = self._start(Path(path), int(settings["threads"]))
         module = self._ffi.load_module(os.path.abspath(path))  # noqa: PTH100  (dlopen wants it absolute, links kept)
         machine = module["vm_load_executable"]()
-        machine["vm_initialization"](CPU, 0, POOLED, CPU, 0, POOLED)
+        machine["vm_initialization"](self.device, 0, POOLED, CPU, 0, POOLED)
         self._main = machine["main"]
         self._weights = tuple(machine[PACK_WEIGHTS]([])) if machine.implements_function(PACK_WEIGHTS, True) else ()
         self._buffers: dict[str, tuple[Array, Any]] = {}
@@ -65,6 +68,10 @@ class TvmLibrary:
             found = self._main(*[self._tensor(name, feeds[name]) for name, _, _ in self.inputs], *self._weights)
             outputs = found if isinstance(found, self._ffi.Array | tuple | list) else (found,)
             return {name: self._array(value) for name, value in zip(self.outputs, outputs, strict=True)}
+
+    def _start(self, path: Path, threads: int) -> Any:
+        """The module ``tvm_ffi``, ready for the library at ``path``."""
+        return _runtime(threads)
 
     def _tensor(self, name: str, array: Array) -> Any:
         """The array as TVM takes it: a copy at an aligned address, used again for the next array of the same kind."""
@@ -103,14 +110,15 @@ def _runtime(threads: int) -> Any:
     os.environ["TVM_NUM_THREADS"] = str(threads)
     import tvm_ffi
 
-    ctypes.CDLL(str(_find_runtime()), ctypes.RTLD_GLOBAL)
+    load_runtime(RUNTIME)
     return tvm_ffi
 
 
-def _find_runtime() -> Path:
-    """``libtvm_runtime.so`` of the package ``tvm``, which is not imported."""
+def load_runtime(name: str) -> None:
+    """Load a library of the package ``tvm``, which is not imported. Raises ``OSError``."""
     spec = importlib.util.find_spec("tvm")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        if (found := Path(folder) / "lib" / RUNTIME).is_file():
-            return found
-    raise OSError(f"{RUNTIME} cannot be found: the package apache-tvm is not installed")
+        if (found := Path(folder) / "lib" / name).is_file():
+            ctypes.CDLL(str(found), ctypes.RTLD_GLOBAL)
+            return
+    raise OSError(f"{name} cannot be found: the package apache-tvm is not installed")

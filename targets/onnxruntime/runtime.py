@@ -1,4 +1,4 @@
-"""The runtime ``onnxruntime`` on the CPU."""
+"""The runtime ``onnxruntime``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from tamis.targets.links import qemu
 from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.onnxruntime.add_bias_last import AddBiasLast
 from tamis.targets.onnxruntime.affine_to_batch_norm import AffineToBatchNorm
+from tamis.targets.onnxruntime.decompose_lrn import DecomposeLrn
 from tamis.targets.onnxruntime.fuse_attention import FuseAttention
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
 from tamis.targets.onnxruntime.memory_model import open_in_memory
 from tamis.targets.onnxruntime.pad_channels import PadChannels
 from tamis.targets.onnxruntime.prelu_to_relu import PreluToRelu
 from tamis.targets.onnxruntime.profile import profile_session
+from tamis.targets.onnxruntime.providers import absent
 from tamis.targets.onnxruntime.raise_bias_rank import RaiseBiasRank
 from tamis.targets.onnxruntime.raise_scalars import RaiseScalars
 from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
@@ -44,6 +46,7 @@ NEEDS_ONE_OF = {"fuse_matmul_add": {"MatMul"}, "fuse_skip_layer_norm": {"LayerNo
 
 LEGALIZATION: tuple[type[GraphPass[Any]], ...] = (
     WidenSequences,
+    DecomposeLrn,
     PreluToRelu,
     AffineToBatchNorm,
     UnrollNarrowConvs,
@@ -58,7 +61,7 @@ LEGALIZATION: tuple[type[GraphPass[Any]], ...] = (
 
 
 class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
-    """ONNX Runtime's CPU execution provider: the lowering that always works.
+    """ONNX Runtime: the lowering that always works, on the CPU, or on a GPU by CUDA or TensorRT.
 
     *Lowers to* ``model.onnx`` (with ``model.onnx.data`` beside it for large weights) and settings in the
     manifest. ONNX Runtime optimizes the graph again each time it loads it, for the machine that it runs on,
@@ -70,6 +73,9 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
     *Threads*: as many as the machine has; a session that is loaded here gets no more than the process may use,
     and a container's CPU quota counts. By default threads spin only while a model runs: as fast as spinning always, without
     burning the CPU between calls.
+
+    *Provider*: ``cuda`` on machines with a GPU, where ``onnxruntime-gpu`` must be installed; what it lacks falls to the CPU
+    node by node. A provider that does not start is an error, never a session on the CPU. The reference is always the CPU.
 
     References: https://onnxruntime.ai/docs/performance/tune-performance/threading.html
     """
@@ -91,10 +97,18 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """Why the link does not lead to such a machine."""
         if self.link.kind == "none":
             return None
+        provider = self._default(machine).provider
         if self.link.kind == "qemu":
-            return qemu.unavailable(machine)
+            emulated = provider in (None, "cpu")
+            return (
+                qemu.unavailable(machine)
+                if emulated
+                else "QEMU emulates no GPU; choose 'provider: cpu' or 'link: none'"
+            )
         if self.link.kind == "rpc":
             return f"runtime {self.name} cannot use devices over RPC; use runtime tvm, or 'link: none'"
+        if reason := absent(import_onnxruntime(), provider):
+            return reason
         if machine.arch != host_arch():
             return (
                 f"runtime {self.name} runs on the machine at hand only, which is {host_arch()}, not {machine.arch}; "
@@ -115,8 +129,15 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
             "cpu": machine.description if emulated else here.description,
             "isa": " ".join(machine.isa if emulated else here.isa),
             "threads": str(_here(self._default(machine)).threads),
+            **self._provider_fingerprint(machine),
             **({"emulator": f"{qemu.version()}, {machine.llvm.cpu}"} if emulated else {}),
         }
+
+    def _provider_fingerprint(self, machine: Machine) -> dict[str, str]:
+        provider = self._default(machine).provider
+        if provider in (None, "cpu"):
+            return {}
+        return {"provider": str(provider), "gpu": machine.gpu.compute if machine.gpu else "at hand"}
 
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
         """Nodes without a CPU kernel, if a session cannot be made because of them.
@@ -154,9 +175,7 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """Write the model; the settings go into the manifest with the artifact."""
         written = save_model(model, folder / MODEL)
         emulated = {"emulated_cpu": machine.llvm.cpu} if self.link.kind == "qemu" else {}
-        return Artifact(
-            self.name, tuple(p.relative_to(folder).as_posix() for p in written), {**settings, **emulated}
-        )
+        return Artifact(self.name, tuple(p.relative_to(folder).as_posix() for p in written), {**settings, **emulated})
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
         """A session on the file with the artifact's settings, with no more threads than this process may use.
@@ -189,8 +208,13 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return SessionRunner(str(path), _here(settings), where=str(path))
 
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
-        """A session on a model in memory; weights are shared with the model, not copied."""
+        """A session on a model in memory; weights are shared with the model, not copied.
+
+        Reference and models for machines that are not at hand are computed on the CPU.
+        """
         settings = _here(self._default(detect()))
+        if self.link.kind != "here":
+            settings = settings.on_cpu()
         return open_in_memory(model, settings if optimize else settings.as_written())
 
     def tune(
@@ -226,7 +250,9 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         return profile_session(partial(open_in_memory, model, chosen), model, feeds, seconds, progress)
 
     def _default(self, machine: Machine) -> Settings:
-        return Settings.model_validate({"threads": machine.threads, **self.options.model_dump(exclude_none=True)})
+        provider = "cuda" if machine.gpu is not None else None
+        given = self.options.model_dump(exclude_none=True)
+        return Settings.model_validate({"threads": machine.threads, "provider": provider, **given})
 
 
 def _here(settings: Settings) -> Settings:

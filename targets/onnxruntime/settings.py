@@ -8,12 +8,13 @@ with another choice.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from tamis.compiler.target import RuntimeOptions
 from tamis.targets.links.onnx_session import session_options
+from tamis.targets.onnxruntime.providers import ProviderOptions
 
 Spinning = Literal["always", "running", "never"]
 GraphOptimization = Literal["off", "basic", "extended", "layout", "all"]
@@ -27,7 +28,7 @@ LEVELS: dict[GraphOptimization, str] = {
 """ONNX Runtime's names of the levels."""
 
 
-class OnnxRuntimeOptions(RuntimeOptions):
+class OnnxRuntimeOptions(ProviderOptions, RuntimeOptions):
     """What a recipe can fix; whatever it leaves open gets the default, or is tuned."""
 
     threads: int | None = Field(
@@ -54,8 +55,14 @@ class OnnxRuntimeOptions(RuntimeOptions):
         "default: true.",
     )
 
+    @model_validator(mode="after")
+    def _check_provider(self) -> Self:
+        if wrong := self.misplaced():
+            raise ValueError(wrong)
+        return self
 
-class Settings(BaseModel):
+
+class Settings(ProviderOptions):
     """Everything that a session is opened with; fixed by options, tuned, or default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +82,11 @@ class Settings(BaseModel):
 
     def as_written(self) -> Settings:
         """For the reference: every node computed as it is written, without repacked copies of the weights."""
-        return self.model_copy(update={"graph_optimization": "off", "prepack": False})
+        return self.on_cpu().model_copy(update={"graph_optimization": "off", "prepack": False})
+
+    def on_cpu(self) -> Settings:
+        """The same without a GPU."""
+        return self.model_copy(update=dict.fromkeys(ProviderOptions.model_fields))
 
     def session_data(self) -> dict[str, JsonValue]:
         """The session options as plain data, for ``session_options`` of ``tamis.targets.links.onnx_session``."""

@@ -9,9 +9,12 @@ import tvm
 from tvm import relax
 
 from tamis.targets.tvm.export import export_library
+from tamis.targets.tvm.gpu.build_cuda import build_cuda
 from tamis.targets.tvm.importing import Report, import_model
 from tamis.targets.tvm.pipeline import FRONT, PREPACK, run_phases
 from tamis.targets.tvm.settings import Settings
+from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
+from tamis.targets.tvm.tuning.records import read_records
 
 LIBRARY = "model.so"
 
@@ -20,21 +23,27 @@ def build(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Compile a model.
 
     Args:
-        request: ``model`` (path of the ONNX file), ``target`` (see ``machine_target``), ``settings``, ``out`` (folder)
-            and ``records`` (path of known schedules, or None).
+        request: ``model`` (path of the ONNX file), ``target`` (see ``machine_target``), ``settings``, ``out`` (folder),
+            ``known`` (path of schedules as JSON lines, or None) and ``gpu`` (that section of the machine, or None).
         report: Gets the name of each phase.
 
     Returns:
-        ``files``, the library first.
+        ``files``, the library first, and ``schedules``, how many kernels got a tuned or a default one; for a GPU
+        ``kernels`` instead, what each takes of it.
     """
     out = Path(request["out"])
+    module = import_model(Path(request["model"]), report)
+    if request["gpu"] is not None:
+        return build_cuda(module, request["target"], out, request["gpu"], report)
     settings = Settings.model_validate(request["settings"])
     target = tvm.target.Target(request["target"])
-    module = run_phases(import_model(Path(request["model"]), report), FRONT, target, settings, report)
+    module = run_phases(module, FRONT, target, settings, report)
     report({"phase": "schedule"})
+    known = read_records(Path(request["known"]) if request["known"] else None)
+    module, counts = apply_schedules(module, target, known)
     module = run_phases(module, (PREPACK,), target, settings, report)
     report({"phase": "generate code"})
     executable = relax.build(module, target)
     report({"phase": "link"})
     export_library(executable, out / LIBRARY, request["target"]["mtriple"])
-    return {"files": [LIBRARY]}
+    return {"files": [LIBRARY], "schedules": counts.to_json()}

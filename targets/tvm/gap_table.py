@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from tamis.compiler.rewriting.constants import constant_array, constant_tensor
+from tamis.compiler.rewriting.constants import constant_tensor
+from tamis.targets.tvm.node_facts import (
+    RELATIONS,
+    Relation,
+    attribute_of,
+    consists_of,
+    elements_of,
+    input_of,
+    output_of,
+    rank_of,
+    readers_of,
+    sizes_of,
+    type_name,
+)
 
 TABLE = "importer_gaps.yaml"
 
 Shapes = AbstractSet[ir.Value | None]
-
-Relation = Literal[
-    "types differ",
-    "leading sizes change",
-    "fractional sizes",
-    "rank is not that behind axis",
-    "same rank",
-    "empty part before the last",
-]
 
 
 class _Data(BaseModel):
@@ -47,6 +49,8 @@ class PortCondition(_Data):
     any_of: tuple[float, ...] | None = Field(None, description="Constant, with one of these among its elements.")
     rank: tuple[int, ...] | None = Field(None, description="Numbers of dimensions, one of which it has.")
     empty: bool | None = Field(None, description="Whether a size is 0.")
+    computed: bool | None = Field(None, description="Whether it is no constant.")
+    static: bool | None = Field(None, description="Whether all its sizes are known numbers.")
     read_by: tuple[str, ...] | None = Field(None, description="Operators one of which reads it.")
 
     def holds(self, value: ir.Value | None, present: bool, shapes: Shapes) -> bool:
@@ -56,12 +60,14 @@ class PortCondition(_Data):
             (self.present, lambda wanted: present == wanted),
             (self.types, lambda wanted: present and type_name(value) in wanted),
             (self.constant, lambda wanted: present and known == wanted),
-            (self.only, lambda wanted: _consists_of(value, wanted)),
-            (self.other_than, lambda wanted: present and not _consists_of(value, wanted)),
-            (self.any_of, lambda wanted: bool(np.isin(_elements(value), wanted).any())),
-            (self.rank, lambda wanted: present and _rank(value) in wanted),
-            (self.empty, lambda wanted: (0 in _sizes(value)) == wanted),
-            (self.read_by, lambda wanted: not {use.node.op_type for use in _uses(value)}.isdisjoint(wanted)),
+            (self.only, lambda wanted: consists_of(value, wanted)),
+            (self.other_than, lambda wanted: present and not consists_of(value, wanted)),
+            (self.any_of, lambda wanted: bool(np.isin(elements_of(value), wanted).any())),
+            (self.rank, lambda wanted: present and rank_of(value) in wanted),
+            (self.empty, lambda wanted: (0 in sizes_of(value)) == wanted),
+            (self.computed, lambda wanted: present and (constant_tensor(value) is None) == wanted),
+            (self.static, lambda wanted: present and all(isinstance(s, int) for s in sizes_of(value)) == wanted),
+            (self.read_by, lambda wanted: not readers_of(value).isdisjoint(wanted)),
         )
         return all(test(wanted) for wanted, test in tests if wanted is not None)
 
@@ -75,7 +81,7 @@ class AttributeCondition(_Data):
 
     def holds(self, node: ir.Node, name: str, opset: int) -> bool:
         """Whether attribute ``name`` of ``node`` is like this."""
-        value = _attribute(node, name, opset)
+        value = attribute_of(node, name, opset)
         if self.present is not None and (name in node.attributes) != self.present:
             return False
         if self.one_of is not None and value not in self.one_of:
@@ -101,8 +107,8 @@ class Gap(_Data):
             return False
         return (
             all(test.holds(node, name, opset) for name, test in self.attributes.items())
-            and all(test.holds(*_input(node, i), shapes) for i, test in self.inputs.items())
-            and all(test.holds(*_output(node, i), shapes) for i, test in self.outputs.items())
+            and all(test.holds(*input_of(node, i), shapes) for i, test in self.inputs.items())
+            and all(test.holds(*output_of(node, i), shapes) for i, test in self.outputs.items())
             and (self.relation is None or RELATIONS[self.relation](node))
         )
 
@@ -135,107 +141,3 @@ def gap_table() -> GapTable:
 def _by_operator() -> Mapping[str, tuple[Gap, ...]]:
     table = gap_table()
     return {op: tuple(gap for gap in table.gaps if op in gap.op) for op in table.operators}
-
-
-def type_name(value: ir.Value | None) -> str | None:
-    """Element type as ONNX names it in lower case, ``float`` for 32 bits; ``sequence`` and ``optional``; None: unknown."""
-    if value is None or value.type is None:
-        return None
-    if isinstance(value.type, ir.SequenceType):
-        return "sequence"
-    if isinstance(value.type, ir.OptionalType):
-        return "optional"
-    return value.type.dtype.name.lower()
-
-
-def _input(node: ir.Node, index: int) -> tuple[ir.Value | None, bool]:
-    value = node.inputs[index] if index < len(node.inputs) else None
-    return value, value is not None
-
-
-def _output(node: ir.Node, index: int) -> tuple[ir.Value | None, bool]:
-    """An output that nothing reads is as good as none."""
-    value = node.outputs[index] if index < len(node.outputs) else None
-    return value, value is not None and (bool(value.uses()) or value.is_graph_output())
-
-
-def _attribute(node: ir.Node, name: str, opset: int) -> Any:
-    attribute = node.attributes.get(name)
-    if attribute is not None:
-        return attribute.value
-    if not onnx.defs.has(node.op_type, max_inclusive_version=opset):
-        return None
-    declared = onnx.defs.get_schema(node.op_type, opset).attributes.get(name)
-    if declared is None or not declared.default_value.name:
-        return None
-    return ir.from_proto(declared.default_value).value
-
-
-def _elements(value: ir.Value | None) -> np.ndarray[Any, Any]:
-    array = constant_array(value)
-    return np.empty(0) if array is None else array
-
-
-def _consists_of(value: ir.Value | None, wanted: tuple[float, ...]) -> bool:
-    return constant_tensor(value) is not None and bool(np.isin(_elements(value), wanted).all())
-
-
-def _rank(value: ir.Value | None) -> int | None:
-    return None if value is None or value.shape is None else len(value.shape)
-
-
-def _sizes(value: ir.Value | None) -> tuple[Any, ...]:
-    return () if value is None or value.shape is None else tuple(value.shape.dims)
-
-
-def _uses(value: ir.Value | None) -> Collection[ir.Usage]:
-    return () if value is None else value.uses()
-
-
-def _types_differ(node: ir.Node) -> bool:
-    types = {name for value in node.inputs if (name := type_name(value)) is not None}
-    return len(types) > 1
-
-
-def _leading_sizes_change(node: ir.Node) -> bool:
-    """The first two sizes of the first output are not known to be those of the first input."""
-    before, after = _sizes(node.inputs[0])[:2], _sizes(node.outputs[0])[:2]
-    known = all(isinstance(d, int) or d.value is not None for d in (*before, *after))
-    return not known or before != after
-
-
-def _fractional_sizes(node: ir.Node) -> bool:
-    """Sizes of the first input times the factors in the third are not known to be whole numbers."""
-    value = node.inputs[2] if len(node.inputs) > 2 else None
-    factors, sizes = _elements(value), _sizes(node.inputs[0])
-    if value is None or (factors.size == 0 and constant_tensor(value) is not None):
-        return False
-    if factors.size != len(sizes) or not all(isinstance(s, int) for s, f in zip(sizes, factors, strict=True) if f != 1):
-        return True
-    return any(float(f) != 1 and not (s * float(f)).is_integer() for s, f in zip(sizes, factors, strict=True))
-
-
-def _rank_is_not_that_behind_axis(node: ir.Node) -> bool:
-    rank, other = _rank(node.inputs[0]), _rank(node.inputs[1])
-    axis = node.attributes.get_int("axis", -1)
-    return rank is None or other is None or other != (-axis if axis < 0 else rank - axis)
-
-
-def _same_rank(node: ir.Node) -> bool:
-    return _rank(node.inputs[0]) == _rank(node.inputs[1])
-
-
-def _empty_part_before_the_last(node: ir.Node) -> bool:
-    sizes = _elements(node.inputs[1] if len(node.inputs) > 1 else None)
-    return bool((sizes[:-1] == 0).any())
-
-
-RELATIONS: Mapping[Relation, Callable[[ir.Node], bool]] = {
-    "types differ": _types_differ,
-    "leading sizes change": _leading_sizes_change,
-    "fractional sizes": _fractional_sizes,
-    "rank is not that behind axis": _rank_is_not_that_behind_axis,
-    "same rank": _same_rank,
-    "empty part before the last": _empty_part_before_the_last,
-}
-"""Conditions on several inputs and outputs of a node at once."""

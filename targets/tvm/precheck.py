@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from tamis.compiler.rewriting.constants import constant_tensor
-from tamis.targets.tvm.gap_table import gap_table, type_name
+from tamis.targets.tvm.gap_table import gap_table
+from tamis.targets.tvm.node_facts import rank_of, type_name
 
 STANDARD = ("", "ai.onnx")
 LOOPS = ("Loop", "Scan")
@@ -82,10 +83,8 @@ def _keeps_shape(node: ir.Node, shapes: set[ir.Value]) -> bool:
 
 
 def _shape_reasons(node: ir.Node, shapes: set[ir.Value]) -> Iterator[str]:
-    if node.op_type not in gap_table().shape_readers and any(value in shapes for value in node.inputs):
-        yield "it computes with sizes that are known only when the model runs"
-    if any(
-        value in shapes and value.shape is not None and len(value.shape) == 0 and value.is_graph_output()
-        for value in node.outputs
-    ):
+    vectors = [value for value in node.inputs if value in shapes and rank_of(value) != 0]
+    if vectors and node.op_type not in gap_table().shape_readers:
+        yield "it computes with sizes, which to TVM are a shape and no tensor"
+    if any(value in shapes and rank_of(value) == 0 and value.is_graph_output() for value in node.outputs):
         yield "its result is a graph output, but to TVM it is a size and no tensor"

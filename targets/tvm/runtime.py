@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,10 +14,13 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 from pydantic import JsonValue
 
-from tamis.compiler.errors import LoweringError
+from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.link import HERE, Link
+from tamis.compiler.measure import Call, call_of
+from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.model_file import save_model
-from tamis.compiler.target import HERE, Artifact, Link, Machine, Runner, Runtime, TuneBudget, TuneResult
+from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch
@@ -26,8 +31,15 @@ from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.library import LibraryRunner
 from tamis.targets.tvm.machine_target import machine_target
 from tamis.targets.tvm.precheck import unsupported_nodes
-from tamis.targets.tvm.settings import Settings, TensorSpec, TvmOptions
+from tamis.targets.tvm.rpc.reach import DEVICE_MODEL, device_settings, unreachable
+from tamis.targets.tvm.settings import Layout, Settings, TensorSpec, TvmOptions
+from tamis.targets.tvm.tuning.store import saver, write_known
 
+LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
+TRIALS = 64
+"""For each kernel, if the recipe gives no number."""
+SEED = 0
+COMPARE_SECONDS = 4.0
 HINT = "pip install 'tamis[tvm]'"
 DISTRIBUTIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 """The versions that work together: later ones of apache-tvm-ffi crash this TVM while it searches schedules."""
@@ -70,8 +82,10 @@ class Tvm(Runtime[TvmOptions]):
         return _not_installed() or self._unreachable(machine)
 
     def _unreachable(self, machine: Machine) -> str | None:
-        if self.link.kind == "none" or self.link.kind == "rpc":
+        if self.link.kind == "none":
             return None
+        if self.link.kind == "rpc":
+            return unreachable(self.link)
         if self.link.kind == "qemu":
             return qemu.unavailable(machine)
         here = detect()
@@ -96,7 +110,7 @@ class Tvm(Runtime[TvmOptions]):
             "llvm": " ".join((machine.llvm.triple, machine.llvm.cpu, *machine.llvm.features)),
             "gpu": machine.gpu.compute if machine.gpu else "none",
             "threads": str(self._threads(machine)),
-            "link": " ".join(filter(None, (self.link.kind, self.link.key))),
+            "link": " ".join(filter(None, (self.link.kind, self.link.key or self.link.address))),
         }
 
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
@@ -127,22 +141,17 @@ class Tvm(Runtime[TvmOptions]):
         emulated = machine.llvm.cpu if self.link.kind == "qemu" else None
         edges = {"inputs": _inputs(model), "outputs": [str(value.name) for value in model.graph.outputs]}
         chosen = Settings.model_validate({**settings, **edges, "emulated_cpu": emulated})
-        with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
-            path = Path(scratch) / "model.onnx"
-            save_model(model, path)
-            arguments = {
-                "model": str(path),
-                "target": machine_target(machine, chosen.threads),
-                "settings": chosen.to_json(),
-                "out": str(folder),
-                "records": None,
-            }
-            built = self._compiler(machine).request("build", arguments)
+        with self._request(model, machine, chosen, database) as request:
+            built = self._compiler(machine).request("build", {**request, "out": str(folder)})
         return Artifact(self.name, tuple(built["files"]), chosen.to_json())
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
         """The library in a process of its own, emulated or on a device if that is the link."""
         path, settings = folder / artifact.files[0], dict(artifact.settings)
+        if self.link.kind == "rpc":
+            return RemoteModel(
+                self.name, path, {**settings, "device": device_settings(self.link)}, program=DEVICE_MODEL
+            )
         if self.link.kind != "qemu":
             return RemoteModel(self.name, path, settings)
         environment = qemu.environment(Settings.model_validate(settings).emulated_cpu)
@@ -188,8 +197,94 @@ class Tvm(Runtime[TvmOptions]):
         database: TuningDatabase,
         progress: Callable[[float, str], None],
     ) -> TuneResult:
-        """Search schedules."""
-        raise NotImplementedError
+        """Search schedules, in either layout if the recipe leaves it open and that could pay; keep the faster layout.
+
+        Raises:
+            LoweringError: TVM failed, or died; what was found until then is stored.
+            TargetUnavailableError: Nothing can be measured over the link.
+        """
+        if not self.link.measures or machine.gpu is not None:
+            raise TargetUnavailableError(
+                f"schedules for {machine.name} cannot be measured over link {self.link.kind!r}",
+                fix="tune with 'link: {rpc: host:port}' on the device, or import records: 'tamis cache import'",
+            )
+        layouts = self._layouts(model)
+        records = {
+            layout: self._search(
+                model, machine, layout, budget, database, _part(progress, i, len(layouts)), len(layouts)
+            )
+            for i, layout in enumerate(layouts)
+        }
+        chosen, compared = self._faster(model, feeds, machine, layouts, database)
+        settings = self._default(machine).model_copy(update={"layout": chosen})
+        trials = sum(record["trials"] for record in records.values())
+        return TuneResult(settings.to_json(), {"trials": trials, "layouts": records, "compared": compared})
+
+    def _layouts(self, model: ir.Model) -> tuple[Layout, ...]:
+        """Those worth a search: channels last pays for dense convolutions only."""
+        if self.options.layout is not None:
+            return (self.options.layout,)
+        return LAYOUTS if any(is_dense_conv(node) for node in model.graph) else LAYOUTS[:1]
+
+    def _search(
+        self,
+        model: ir.Model,
+        machine: Machine,
+        layout: Layout,
+        budget: TuneBudget,
+        database: TuningDatabase,
+        progress: Callable[[float, str], None],
+        shares: int,
+    ) -> dict[str, Any]:
+        settings = self._default(machine).model_copy(update={"layout": layout})
+        trials = budget.trials or TRIALS
+        store = saver(database, self.fingerprint(machine))
+
+        def listen(report: Mapping[str, Any]) -> None:
+            store(report)
+            if "trials" in report:
+                best = f"{report['estimated_ms']:.3f} ms" if report["estimated_ms"] else "first kernels"
+                progress(report["finished"] / report["kernels"], f"{layout}, {report['trials']} trials, {best}")
+
+        with self._request(model, machine, settings, database) as request:
+            limits = {"trials": trials, "seconds": budget.seconds and budget.seconds / shares, "seed": SEED}
+            return self._compiler(machine).request("tune", {**request, **limits}, listen)
+
+    def _faster(
+        self, model: ir.Model, feeds: Feeds, machine: Machine, layouts: tuple[Layout, ...], database: TuningDatabase
+    ) -> tuple[Layout, dict[str, Any] | None]:
+        """The layout of the faster library, the first one if there is no telling, and what was measured."""
+        if len(layouts) == 1:
+            return layouts[0], None
+        with ExitStack() as scratch:
+            calls = []
+            for layout in layouts:
+                folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="tamis-")))
+                settings = self._default(machine).model_copy(update={"layout": layout})
+                artifact = self.lower(model, folder, machine, settings.to_json(), database)
+                calls.append(partial(self._call, folder, artifact, feeds))
+            found = compare_loads(*calls, seconds=COMPARE_SECONDS)
+        return layouts[found.verdict == "faster"], found.summary()
+
+    def _call(self, folder: Path, artifact: Artifact, feeds: Feeds) -> Call:
+        return call_of(self.load(folder, artifact), feeds)
+
+    @contextmanager
+    def _request(
+        self, model: ir.Model, machine: Machine, settings: Settings, database: TuningDatabase
+    ) -> Iterator[dict[str, Any]]:
+        """What every command of the compiler process needs; the files vanish in the end."""
+        with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
+            path, known = Path(scratch) / "model.onnx", Path(scratch) / "known.jsonl"
+            save_model(model, path)
+            write_known(database, self.fingerprint(machine), known)
+            yield {
+                "model": str(path),
+                "target": machine_target(machine, settings.threads),
+                "gpu": machine.gpu and machine.gpu.model_dump(),
+                "settings": settings.to_json(),
+                "known": str(known),
+            }
 
     def close(self) -> None:
         """End the compiler process, if there is one."""
@@ -221,6 +316,19 @@ def _not_installed() -> str | None:
         if found != wanted:
             return f"{name} {found} is installed, but {wanted} is needed; {HINT}"
     return None
+
+
+def is_dense_conv(node: ir.Node) -> bool:
+    """A convolution that sums over channels and places."""
+    if node.op_type != "Conv" or node.attributes.get_int("group", 1) != 1:
+        return False
+    weight = node.inputs[1]
+    return weight is not None and weight.shape is not None and any(d != 1 for d in list(weight.shape)[2:])
+
+
+def _part(progress: Callable[[float, str], None], index: int, count: int) -> Callable[[float, str], None]:
+    """``progress`` for one of ``count`` searches."""
+    return lambda fraction, note: progress((index + fraction) / count, note)
 
 
 def _inputs(model: ir.Model) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def at(recipe: Recipe, *path: str | int) -> Any:
         ("passes=[fold-conv-affine]", ("passes", 0, "fold-conv-affine", "guard"), "measure"),
         ("targets.host.tune.seconds=5", ("targets", 0, "tune", "seconds"), 5),
         ("targets.host.passes=[canonicalize]", ("targets", 0, "passes", 0, "canonicalize", "guard"), "measure"),
-        ("targets.other.tune={}", ("targets", 2, "tune", "seconds"), 20),
+        ("targets.other.tune={trials: 8}", ("targets", 2, "tune", "trials"), 8),
         ("targets.cortex-a72.options.threads=3", ("targets", 1, "options", "threads"), 3),
         (
             "targets.cortex-a72.passes.quantize-dynamic.weights=uint8",

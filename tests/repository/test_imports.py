@@ -18,7 +18,10 @@ MAY_IMPORT = {
     "recipes": (),
     "src": ("tamis.compiler",),
 }
-HEAVY = {"onnxruntime", "onnxsim", "tvm", "torch", "rich", "scipy", "optuna", "dask", "matplotlib"}
+HEAVY = {"onnxruntime", "onnxsim", "torch", "rich", "scipy", "optuna", "dask", "matplotlib"}
+COMPILERS = {"tvm", "tvm_ffi"}
+ENTRIES = {f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "library", "settings")}
+"""Modules of the runtime that run in tamis' own process."""
 
 
 def files(folder: str) -> list[Path]:
@@ -107,7 +110,27 @@ def test_folders_are_imported_under_tamis_only() -> None:
     assert found == []
 
 
+def with_tvm(paths: list[Path]) -> set[str]:
+    """Names of modules that load TVM when they are imported, themselves or through one another."""
+    trees = {module_of(path): at_import_time(parse(path)) for path in paths}
+    names = {module: [name for name, _ in imported(tree)] for module, tree in trees.items()}
+    found = {module for module, used in names.items() if any(n.partition(".")[0] in COMPILERS for n in used)}
+    while more := {
+        module
+        for module, used in names.items()
+        if module not in found and any(n.rpartition(".")[0] in found for n in used)
+    }:
+        found |= more
+    return found
+
+
+def module_of(path: Path) -> str:
+    """The name that a file is imported by."""
+    return "tamis." + path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
 def test_heavy_imports_are_inside_functions() -> None:
+    """TVM is the exception, in modules that run in a process of their own and say so."""
     found = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for top in (*FOLDERS, "src")
@@ -116,6 +139,15 @@ def test_heavy_imports_are_inside_functions() -> None:
         if name.partition(".")[0] in HEAVY
     ]
     assert found == []
+
+
+def test_only_other_processes_load_tvm() -> None:
+    paths = {module_of(path): path for path in files("targets")}
+    loading = with_tvm(list(paths.values()))
+    assert len(loading) > 5
+    silent = [module for module in sorted(loading) if "process" not in (ast.get_docstring(parse(paths[module])) or "")]
+    assert silent == []
+    assert {m for m in loading if m.startswith("tamis.targets.links") or m in ENTRIES} == set()
 
 
 def test_a_heavy_import_is_seen() -> None:

@@ -4,14 +4,17 @@ Kernels get the default GPU schedules of TVM (dlight). Their CUDA C is compiled 
 that it compiles, and what the assembler says each kernel takes is held to the machine's limits.
 
 The library carries the CUDA C, as TVM writes it on a machine without a GPU; ``kernels.cubin`` (for this GPU) and
-``kernels.ptx`` (for later ones) lie beside it, so that the device needs no compiler: see ``offer_kernels``.
+``kernels.ptx`` (for later ones) lie beside it, so that the device needs no compiler: see
+``tamis.targets.links.cuda_library``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from tvm.s_tir import dlight
 from tamis.compiler.errors import LoweringError
 from tamis.compiler.target import Gpu
 from tamis.targets.tvm.export import export_library
+from tamis.targets.tvm.gpu.checklist import device_checklist
 from tamis.targets.tvm.gpu.launches import Launch, watch_split
 from tamis.targets.tvm.gpu.nvrtc import Compiled, compile_source
 from tamis.targets.tvm.gpu.ptxas_log import usage_of_kernels
@@ -32,6 +36,8 @@ from tamis.targets.tvm.settings import Settings
 
 LIBRARY = "model.so"
 SOURCE, CUBIN, PTX, KERNELS = "kernels.cu", "kernels.cubin", "kernels.ptx", "kernels.json"
+CHECKLIST = "on-device.md"
+INTRINSICS = "tvm.s_tir.tensor_intrin.cuda"
 LAST_LINES = 6
 """Lines of the compiler's log that an error quotes."""
 
@@ -82,8 +88,22 @@ def schedule_for_gpu(module: tvm.IRModule, target: tvm.target.Target, report: Re
         dlight.gpu.GeneralReduction(),
         dlight.gpu.Fallback(),
     )
-    with target:
+    with target, real_intrinsics():
         return dlight.ApplyDefaultSchedule(*rules)(module)
+
+
+@contextmanager
+def real_intrinsics() -> Iterator[None]:
+    """Let TVM import CUDA's tensor intrinsics, which only products of 16-bit floats and of bytes need.
+
+    The compiler process has an empty module in their place, since importing them takes over 20 s.
+    """
+    stub = sys.modules.pop(INTRINSICS, None)
+    try:
+        yield
+    finally:
+        if stub is not None:
+            sys.modules.setdefault(INTRINSICS, stub)
 
 
 def cuda_source(executable: relax.VMExecutable) -> str:
@@ -127,4 +147,5 @@ def _write(out: Path, source: str, compiled: Compiled, kernels: list[Kernel], gp
         "kernels": [kernel.to_json() for kernel in kernels],
     }
     (out / KERNELS).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return [SOURCE, CUBIN, PTX, KERNELS]
+    (out / CHECKLIST).write_text(device_checklist(gpu, kernels), encoding="utf-8")
+    return [SOURCE, CUBIN, PTX, KERNELS, CHECKLIST]

@@ -67,12 +67,10 @@ class Split:
     instruments: list[Any] = field(default_factory=list)
 
     def launches(self) -> list[Launch]:
-        """Every launch, in the order of the functions."""
-        assert self.module is not None, "nothing was lowered"
+        """Every launch, in the order of the functions; none if there was nothing to split."""
+        functions = {} if self.module is None else self.module.functions
         return [
-            launch
-            for variable, function in self.module.functions.items()
-            for launch in launches_of(variable.name_hint, function)
+            launch for variable, function in functions.items() for launch in launches_of(variable.name_hint, function)
         ]
 
 

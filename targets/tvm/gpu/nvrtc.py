@@ -65,10 +65,9 @@ def compile_source(source: str, arch: str) -> Compiled:
     program = ctypes.c_void_p()
     _call(library, "nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
     try:
-        with tempfile.TemporaryDirectory(prefix="tamis-") as headers:
-            options = [f"--gpu-architecture={arch}", *OPTIONS, f"--use-bundled-headers={headers}"]
-            texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-            status = library.nvrtcCompileProgram(program, len(options), texts)
+        options = [f"--gpu-architecture={arch}", *OPTIONS, f"--use-bundled-headers={_headers().name}"]
+        texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        status = library.nvrtcCompileProgram(program, len(options), texts)
         if status not in (_OK, _COMPILATION_FAILED):
             _refuse(library, "nvrtcCompileProgram", status)
         log = _read(library, program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
@@ -98,6 +97,12 @@ def _refuse(library: ctypes.CDLL, name: str, status: int) -> None:
 
 
 @cache
+def _headers() -> tempfile.TemporaryDirectory[str]:
+    """The folder that NVRTC writes its headers to (26 MB), once a process; gone with it."""
+    return tempfile.TemporaryDirectory(prefix="tamis-")
+
+
+@cache
 def _library() -> ctypes.CDLL:
     try:
         distribution = metadata.distribution(DISTRIBUTION)
@@ -113,6 +118,8 @@ def _library() -> ctypes.CDLL:
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
     if not hasattr(library, "nvrtcInstallBundledHeaders"):
         raise TargetUnavailableError(
-            f"{DISTRIBUTION} {distribution.version} is too old", expected="13.3 or later, which brings its headers", fix=HINT
+            f"{DISTRIBUTION} {distribution.version} is too old",
+            expected="13.3 or later, which brings its headers",
+            fix=HINT,
         )
     return library

@@ -60,8 +60,21 @@ class Check:
         return self.error <= self.limit
 
 
-def check_kernels(module: tvm.IRModule, gpu: Gpu, report: Report, seed: int = 0) -> list[Check]:
-    """Run every kernel of a model on random inputs.
+@dataclass(frozen=True)
+class Checked:
+    """What became of a model.
+
+    Args:
+        checks: One for each function that was executed.
+        unchecked: Functions that TVM writes for GPUs alone, such as sorting: there is nothing to compare them with.
+    """
+
+    checks: tuple[Check, ...]
+    unchecked: tuple[str, ...]
+
+
+def check_kernels(module: tvm.IRModule, gpu: Gpu, report: Report, seed: int = 0) -> Checked:
+    """Run the kernels of a model on random inputs.
 
     Args:
         module: As imported, with static shapes.
@@ -77,14 +90,16 @@ def check_kernels(module: tvm.IRModule, gpu: Gpu, report: Report, seed: int = 0)
     cuda = tvm.target.Target(
         {"kind": "cuda", "arch": gpu.compute, "thread_warp_size": gpu.warp_size, **limits, "host": host}
     )
-    opencl = tvm.target.Target(
-        {"kind": "opencl", "max_num_threads": gpu.max_threads_per_block, **limits, "host": host}
-    )
+    opencl = tvm.target.Target({"kind": "opencl", "max_num_threads": gpu.max_threads_per_block, **limits, "host": host})
     fused = run_phases(module, FRONT, cuda, Settings(threads=1, prepack=False), report)
     plain = _functions(fused)
+    unchecked = tuple(sorted(name for name, function in plain.items() if _is_for_gpus(function)))
+    for name in unchecked:
+        del plain[name]
     report({"phase": "build the reference"})
     reference = tvm.compile(tvm.IRModule(plain), tvm.target.Target(host))
-    scheduled = _functions(schedule_for_gpu(fused, cuda, report))
+    functions = _functions(schedule_for_gpu(fused, cuda, report))
+    scheduled = {name: functions[name] for name in plain}
     report({"phase": "generate OpenCL C"})
     split = watch_split()
     with tvm.transform.PassContext(instruments=split.instruments):
@@ -92,7 +107,7 @@ def check_kernels(module: tvm.IRModule, gpu: Gpu, report: Report, seed: int = 0)
     device = _Device("".join(m.inspect_source() for m in library.imports if m.kind == "opencl"))
     rng = np.random.default_rng(seed)
     assert split.module is not None
-    checks = []
+    checks: list[Check] = []
     for name in sorted(plain):
         report({"phase": "execute", "op": name})
         arrays = [_random(p, rng) for p in plain[name].params]
@@ -105,7 +120,14 @@ def check_kernels(module: tvm.IRModule, gpu: Gpu, report: Report, seed: int = 0)
         error = max(_error(got, want) for got, want in pairs)
         limit = max(LIMITS.get(want.dtype.name, 0.0) for _, want in pairs)
         checks.append(Check(name, tuple(launch.kernel for launch in launches), error, limit))
-    return checks
+    return Checked(tuple(checks), unchecked)
+
+
+def _is_for_gpus(function: Any) -> bool:
+    """Whether a function that was not scheduled has threads."""
+    found: list[str] = []
+    structural_walk(function.body, (tvm.tirx.AttrStmt, lambda statement: found.append(statement.attr_key)))
+    return "thread_extent" in found
 
 
 def _functions(module: tvm.IRModule) -> dict[str, Any]:

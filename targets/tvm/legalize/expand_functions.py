@@ -26,6 +26,10 @@ OPERATORS = frozenset(
     | {"LinearAttention", "NegativeLogLikelihoodLoss", "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "SwiGLU", "Swish"}
 )
 """What TVM 0.27 does not import and ONNX defines as a function."""
+FLOAT_ONLY = frozenset({"Elu", "Selu"})
+"""What TVM 0.27 imports for float32 only; ONNX defines it as a function from operator set 18 on."""
+FIRST_DEFINED = 18
+OTHER_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.DOUBLE})
 
 
 class Options(PassOptions):
@@ -35,7 +39,8 @@ class Options(PassOptions):
 class ExpandFunctions(GraphPass[Options]):
     """Expand functions down to operators that TVM imports.
 
-    *Match*: calls of functions of the model, and the standard operators of ``OPERATORS``.
+    *Match*: calls of functions of the model, and the standard operators of ``OPERATORS``; Elu and Selu of float16 and
+    float64.
 
     *Rewrite*: the nodes of the function, with functions that these call expanded as well; functions of the model go. A
     function that asks for another operator set than the model's is converted to it.
@@ -53,14 +58,19 @@ class ExpandFunctions(GraphPass[Options]):
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
         build = Builder(Names(model), model.graph.opset_imports.get("", 0))
         own = {name for domain, name, _ in model.functions if domain == ""}
+        float_only = FLOAT_ONLY - own if build.opset >= FIRST_DEFINED else frozenset()
         bodies = Bodies(model, OPERATORS - own)
+        others = Bodies(model, float_only)
         skips: dict[Skip, None] = {}
         count = 0
         for graph in tuple(model.graphs()):
             for node in tuple(graph):
-                if node.op_identifier() not in model.functions and (node.domain != "" or node.op_type not in OPERATORS):
-                    continue
-                reason = bodies.expand(node, build)
+                used = bodies
+                if node.op_identifier() not in model.functions and not _is_one_of(node, OPERATORS):
+                    if not _is_one_of(node, float_only) or node.outputs[0].dtype not in OTHER_FLOATS:
+                        continue
+                    used = others
+                reason = used.expand(node, build)
                 if reason is None:
                     count += 1
                 else:
@@ -72,3 +82,7 @@ class ExpandFunctions(GraphPass[Options]):
             gone = 0
         counts = {"calls expanded": count, "functions removed": gone}
         return PassResult(model, count + gone > 0, {what: n for what, n in counts.items() if n}, tuple(skips))
+
+
+def _is_one_of(node: ir.Node, op_types: frozenset[str]) -> bool:
+    return node.domain == "" and node.op_type in op_types

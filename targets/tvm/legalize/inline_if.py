@@ -25,7 +25,11 @@ from tamis.targets.tvm.legalize.safe_branches import branches_of, why_not_alike,
 
 MIN_OPSET = 9
 """Below, there is no Where."""
-DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8})
+DTYPES = frozenset(
+    {ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.INT32, ir.DataType.INT64}
+    | {ir.DataType.UINT8, ir.DataType.UINT32}
+)
+"""What ONNX Runtime's Where has kernels for."""
 
 
 class Options(PassOptions):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -60,13 +60,12 @@ class Bodies:
         import onnx.inliner
 
         model = self._call(node)
-        if model.functions:
-            try:
-                model = onnx.inliner.inline_local_functions(model, convert_version=True)
-            except RuntimeError as error:
-                return f"ONNX's inliner refuses it: {error}"
-        if self._operators:
-            model = onnx.inliner.inline_selected_functions(model, self._operators, inline_schema_functions=True)
+        try:
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
+            if self._operators:
+                model = onnx.inliner.inline_selected_functions(model, self._operators, inline_schema_functions=True)
+        except RuntimeError as error:
+            return f"ONNX's inliner refuses it: {error}"
         if any((inner.domain, inner.op_type) == (node.domain, node.op_type) for inner in model.graph.node):
             return "no function is defined for it in this operator set"
         return model
@@ -85,9 +84,10 @@ class Bodies:
         model.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
         model.functions.extend(self._functions(node.op_identifier()).values())
         defaults = {(f.domain, f.name, f.overload): list(f.attribute_proto) for f in model.functions}
-        if node.domain == "" and not model.functions:
+        if not model.functions:
             schema = onnx.defs.get_schema(node.op_type, opsets[""])
             defaults["", node.op_type, node.overload] = [a.default_value for a in schema.attributes.values()]
+            model.functions.extend(_definition(schema, call, node, opsets[""]))
         model.graph.name = node.op_type
         model.graph.node.append(call)
         for nodes in (model.graph.node, *(function.node for function in model.functions)):
@@ -110,6 +110,22 @@ class Bodies:
                     pending.extend(node.op_identifier() for node in function.all_nodes())
             self._callees[called] = found
         return self._callees[called]
+
+
+def _definition(schema: Any, call: onnx.NodeProto, node: ir.Node, opset: int) -> Iterator[onnx.FunctionProto]:
+    """The function of an operator whose function depends on the call: ONNX's inliner asks for types of absent inputs."""
+    import onnx
+
+    versions = [version for version in schema.context_dependent_function_opset_versions if version <= opset]
+    if not versions:
+        return
+    types = [b"" if v is None else ir.serde.serialize_value(v).type.SerializeToString() for v in node.inputs]
+    found = schema.get_context_dependent_function_with_opset_version(max(versions), call.SerializeToString(), types)
+    function = onnx.FunctionProto.FromString(found)
+    if function.node:
+        function.ClearField("opset_import")
+        function.opset_import.append(onnx.OperatorSetIdProto(domain="", version=opset))
+        yield function
 
 
 def _write_defaults(

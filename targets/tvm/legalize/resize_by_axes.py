@@ -9,7 +9,7 @@ TVM takes the scales anew from sizes that were rounded, resizes the last axes on
 before operator set 11.
 
 *Refuses*: what TVM computes right; sizes that are not known; crops; antialias; linear and cubic of element types other
-than float32 and float64.
+than float32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from tamis.compiler.rewriting.node_pass import NodePass, replace
 from tamis.compiler.rewriting.rewrite_pass import Builder
 from tamis.targets.tvm.legalize.resize_form import ResizeForm, read_resize
 from tamis.targets.tvm.legalize.resize_weights import Array, AxisMap, cubic, linear, nearest
-
-DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 
 
 class Options(PassOptions):
@@ -61,8 +59,8 @@ class ResizeByAxes(NodePass[Options]):
             return False
         if form.antialias:
             return "antialias"
-        if form.mode != "nearest" and x.dtype not in DTYPES:
-            return "linear and cubic of element types other than float32 and float64"
+        if form.mode != "nearest" and x.dtype != ir.DataType.FLOAT:
+            return "linear and cubic of element types other than float32"
         value, rank = x, len(x.shape)
         for index, axis in form.axes:
             weights = _weights(form, axis)
@@ -72,7 +70,7 @@ class ResizeByAxes(NodePass[Options]):
             if form.mode == "nearest":
                 value = build.op("Gather", value, weights, axis=index)
             else:
-                value = _weigh(value, weights.astype(x.dtype.numpy()), index, rank, build)  # type: ignore[union-attr]
+                value = _weigh(value, weights.astype(np.float32), index, rank, build)
         replace(node, build.op("Identity", x) if value is x else value, build)
         return True
 

@@ -12,9 +12,7 @@ import tvm
 import tvm_ffi
 from tvm.s_tir.schedule import SBlockRV, Schedule
 
-SLOW = frozenset(
-    f"tirx.{name}" for name in ("exp", "log", "tanh", "erf", "sigmoid", "pow", "sin", "cos", "exp2", "log2", "rsqrt")
-)
+SLOW = frozenset({"exp", "exp2", "log", "log2", "tanh", "erf", "sigmoid", "pow", "sin", "cos", "rsqrt"})
 """Functions that cost more than a load."""
 
 
@@ -23,11 +21,13 @@ class Access:
     """One load.
 
     Args:
+        buffer: What it reads.
         coefficients: Of each of the block's variables, a mapping for each dimension.
         dtype: Of the element.
         affine: Whether the indices are linear in the variables.
     """
 
+    buffer: Any
     coefficients: tuple[dict[str, int], ...]
     dtype: str
     affine: bool
@@ -76,6 +76,11 @@ class BlockFacts:
         known = all(isinstance(i.dom.extent, tvm.tirx.IntImm) for i in self.stmt.iter_vars)
         return known and len(self.spatial) + len(self.reduced) == len(self.stmt.iter_vars)
 
+    @property
+    def dtype(self) -> str:
+        """Of the result."""
+        return str(self.stmt.writes[0].source.dtype)
+
     @cached_property
     def points(self) -> int:
         """How often the body is executed."""
@@ -97,9 +102,9 @@ class BlockFacts:
         """What it reads, its own result aside."""
         written = [w.source for w in self.stmt.writes]
         return tuple(
-            self._access(n.buffer, n.indices)
+            self._access(n.source, n.indices)
             for n in self._nodes
-            if isinstance(n, tvm.tirx.BufferLoad) and not any(n.buffer.same_as(b) for b in written)
+            if isinstance(n, tvm.ir.TensorLoad) and not any(n.source.same_as(b) for b in written)
         )
 
     @cached_property
@@ -110,7 +115,7 @@ class BlockFacts:
     @cached_property
     def conditional(self) -> bool:
         """Whether it chooses between values, as padding does."""
-        return "tirx.if_then_else" in self._calls
+        return "if_then_else" in self._calls
 
     def key(self, variable: Any) -> str:
         """The name of a variable here."""
@@ -121,11 +126,15 @@ class BlockFacts:
 
     @cached_property
     def _nodes(self) -> list[Any]:
-        return _walk(self.stmt.body, (tvm.tirx.BufferStore, tvm.tirx.BufferLoad, tvm.ir.Call))
+        return _walk(self.stmt.body, (tvm.tirx.BufferStore, tvm.ir.TensorLoad, tvm.ir.Call))
 
     @cached_property
     def _calls(self) -> list[str]:
-        return [str(n.op.name) for n in self._nodes if isinstance(n, tvm.ir.Call) and hasattr(n.op, "name")]
+        return [
+            str(n.op.name).rpartition(".")[2]
+            for n in self._nodes
+            if isinstance(n, tvm.ir.Call) and hasattr(n.op, "name")
+        ]
 
     def _access(self, buffer: Any, indices: Any) -> Access:
         variables = [i.var for i in self.stmt.iter_vars]
@@ -142,7 +151,7 @@ class BlockFacts:
             if not len(linear):
                 row = {self.key(v): 2 for v in variables if _uses(index, v)}
             rows.append(row)
-        return Access(tuple(rows), str(buffer.dtype), affine)
+        return Access(buffer, tuple(rows), str(buffer.dtype), affine)
 
 
 def blocks_of(schedule: Schedule) -> Iterator[BlockFacts]:

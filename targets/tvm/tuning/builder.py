@@ -42,11 +42,13 @@ class Builder:
         folder: Where libraries go.
         workers: How many builds run at once.
         seconds: Time limit of one.
+        module: What the workers do.
     """
 
     def __init__(
-        self, nursery: Nursery, target: dict[str, Any], folder: Path, workers: int, seconds: float = SECONDS
+        self, nursery: Nursery, target: dict[str, Any], folder: Path, workers: int, seconds: float = SECONDS, module: str = MODULE
     ) -> None:
+        self._module = module
         self._nursery, self._target, self._folder, self._seconds = nursery, target, folder, seconds
         self._count, self._number, self._linked = workers, 0, False
         self._idle: list[Worker] = []
@@ -81,7 +83,7 @@ class Builder:
 
     def _dispatch(self) -> None:
         while self._waiting and (self._idle or len(self._busy) < self._count):
-            worker = self._idle.pop() if self._idle else self._nursery.start(MODULE)
+            worker = self._idle.pop() if self._idle else self._nursery.start(self._module)
             number, module = self._waiting.popleft()
             limit = self._seconds if self._linked else max(self._seconds, FIRST_SECONDS)
             try:
@@ -109,9 +111,7 @@ class Builder:
                 continue
             self._idle.append(worker)
             self._linked = self._linked or "error" not in reply
-            self._done[number] = Built(
-                self._path(number), tuple(reply.get("arguments", ())), error=reply.get("error")
-            )
+            self._done[number] = Built(self._path(number), tuple(reply.get("arguments", ())), error=reply.get("error"))
         self._dispatch()
 
     def _path(self, number: int) -> Path:

@@ -9,6 +9,7 @@ import tvm
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Schedule
 
+from tamis.targets.tvm.tuning.intrinsics import load_intrinsics
 from tamis.targets.tvm.tuning.tasks import Task
 
 POPULATION = 16
@@ -36,6 +37,7 @@ class Evolution:
     def __init__(
         self, task: Task, target: tvm.target.Target, model: ms.cost_model.CostModel, seed: int, threads: int
     ) -> None:
+        load_intrinsics(target)
         self._model, self._task, self._target = model, task, target
         self._context = ms.TuneContext(
             mod=task.module,

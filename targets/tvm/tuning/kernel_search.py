@@ -13,8 +13,9 @@ from tvm.s_tir.schedule import Schedule
 
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
 from tamis.targets.tvm.tuning.evolution import Evolution
-from tamis.targets.tvm.tuning.records import BEST, Stored, apply_trace, trace_digest, trace_json
+from tamis.targets.tvm.tuning.records import apply_trace, trace_digest, trace_json
 from tamis.targets.tvm.tuning.runner import Measured
+from tamis.targets.tvm.tuning.store import BEST, Stored
 from tamis.targets.tvm.tuning.tasks import Task
 
 BATCH = 8
@@ -141,7 +142,7 @@ class KernelSearch:
             "workload": self.task.digest,
             "value": {"schedules": self.best},
             "measurements": {
-                "us": self.best_us if self.best else None,
+                "cost": self.best_us if self.best else None,
                 "default_us": self.default_us if self.best else None,
                 "trials": self.measured,
                 "failed": self.failed,
@@ -171,8 +172,10 @@ class KernelSearch:
         if self._evolution is None:
             seed = self.seed + int(self.task.digest[:7], 16) + self.measured
             self._evolution = Evolution(self.task, self.target, self.model, seed, 1)
-            for schedule in self.best:
-                self._evolution.learn(apply_trace(self.task.module, schedule["trace"]), schedule["us"] * 1e-6)
+            for item in self.best:
+                schedule = apply_trace(self.task.module, item["trace"])
+                if schedule is not None:
+                    self._evolution.learn(schedule, item["us"] * 1e-6)
         proposed = self._evolution.propose(count)
         self._proposed = len(proposed)
         for place, schedule in enumerate(proposed):

@@ -66,7 +66,7 @@ def _work(module: str, connection: Connection) -> None:
 def _reply(answer: Any, request: dict[str, Any]) -> dict[str, Any]:
     try:
         reply: dict[str, Any] = answer(request)
-    except Exception as error:  # a failed trial is the answer, whatever TVM raised
+    except Exception as error:  # noqa: BLE001  (a failed trial is the answer, whatever TVM raised)
         lines = str(error).strip().splitlines()
         return {"error": f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:LONGEST_MESSAGE]}
     return reply

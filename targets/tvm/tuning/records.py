@@ -14,11 +14,10 @@ from typing import Any
 import tvm
 from tvm.s_tir.schedule import Schedule, Trace
 
-Stored = dict[str, Any]
-"""A record: ``workload``, ``value`` (``schedules``: list of ``{trace, us}``, the best first) and ``measurements``."""
+from tamis.targets.tvm.tuning.store import Stored
 
-BEST = 4
-"""Schedules kept of a workload."""
+UNFIT = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+"""What TVM raises at a trace that it cannot follow; its own errors are of these classes."""
 
 
 def trace_json(schedule: Schedule) -> Any:
@@ -31,14 +30,13 @@ def trace_digest(trace: Any) -> str:
     return hashlib.sha256(json.dumps(trace).encode()).hexdigest()[:12]
 
 
-def apply_trace(module: tvm.IRModule, trace: Any) -> Schedule:
-    """Schedule a kernel as stored.
-
-    Raises:
-        Exception: TVM's, if the trace does not fit.
-    """
+def apply_trace(module: tvm.IRModule, trace: Any) -> Schedule | None:
+    """Schedule a kernel as stored; None if the trace does not fit, as one of another version of TVM may not."""
     schedule = Schedule(module, error_render_level="none")
-    Trace.apply_json_to_schedule(trace, schedule)
+    try:
+        Trace.apply_json_to_schedule(trace, schedule)
+    except UNFIT:
+        return None
     return schedule
 
 

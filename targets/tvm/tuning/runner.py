@@ -39,10 +39,11 @@ class Runner:
     Args:
         nursery: Starts it.
         seconds: Time limit of a measurement.
+        module: What the worker does.
     """
 
-    def __init__(self, nursery: Nursery, seconds: float = SECONDS) -> None:
-        self._nursery, self._seconds = nursery, seconds
+    def __init__(self, nursery: Nursery, seconds: float = SECONDS, module: str = MODULE) -> None:
+        self._nursery, self._seconds, self._module = nursery, seconds, module
         self._worker: Worker | None = None
 
     def __enter__(self) -> Self:
@@ -77,7 +78,7 @@ class Runner:
         }
         try:
             if self._worker is None:
-                self._worker = self._nursery.start(MODULE)
+                self._worker = self._nursery.start(self._module)
             reply = self._worker.call(request, self._seconds)
         except WorkerLost as error:
             self._worker = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import tvm
 
-from tamis.targets.tvm.tuning.builder import Builder
+from tamis.targets.tvm.tuning.builder import Builder, Built
 from tamis.targets.tvm.tuning.kernel_search import Candidate, KernelSearch
 from tamis.targets.tvm.tuning.runner import Measured, Runner
 from tamis.targets.tvm.tuning.tasks import layout_free
@@ -83,41 +83,53 @@ def _round(
     folder: Path,
     report: Report,
 ) -> None:
-    batches: list[tuple[KernelSearch, list[tuple[Candidate, int]]]] = []
-    count = 0
+    batches: list[tuple[KernelSearch, list[Candidate], list[int]]] = []
     for kernel in order:
-        if count >= ROUND:
+        if sum(len(candidates) for _, candidates, _ in batches) >= ROUND:
             break
-        report({"phase": "tune", "op": " ".join(kernel.task.operators), "node": kernel.task.name})
-        batch = kernel.propose()
-        count += len(batch)
-        batches.append((kernel, [(c, builder.submit(tvm.ir.save_json(c.schedule.mod))) for c in batch]))
+        report(_place(kernel))
+        candidates = kernel.propose()
+        numbers = [builder.submit(tvm.ir.save_json(c.schedule.mod)) for c in candidates]
+        batches.append((kernel, candidates, numbers))
     built = builder.finish()
-    for kernel, batch in batches:
-        results = list[Measured]()
-        best = kernel.best_us
-        for _, number in batch:
-            reference = folder / f"{kernel.task.digest[:24]}.npz"
-            free = layout_free(kernel.task.module)
-            limit = best if math.isfinite(best) else None
-            found = runner.measure(built[number], reference, free, limit)
-            built[number].path.unlink(missing_ok=True)
-            results.append(found)
-            best = min(best, found.us)
-        kernel.tell([c for c, _ in batch], results)
-        report(
-            {
-                "phase": "tune",
-                "op": " ".join(kernel.task.operators),
-                "node": kernel.task.name,
-                "task": kernel.task.name,
-                "trials": sum(s.measured - s.earlier for s in searches),
-                "failed": sum(s.failed for s in searches),
-                "best_us": kernel.best_us if kernel.best else None,
-                "default_us": kernel.default_us if kernel.best else None,
-                "errors": [r.error for r in results if r.error is not None][:1],
-                "stopped": kernel.stopped,
-                "estimated_ms": model_ms(searches),
-                "records": [kernel.record()],
-            }
-        )
+    for kernel, candidates, numbers in batches:
+        results = _measure(kernel, [built[n] for n in numbers], runner, folder)
+        kernel.tell(candidates, results)
+        report({**_place(kernel), **_news(kernel, results), **_totals(searches)})
+
+
+def _measure(kernel: KernelSearch, libraries: list[Built], runner: Runner, folder: Path) -> list[Measured]:
+    reference = folder / f"{kernel.task.digest[:24]}.npz"
+    free = layout_free(kernel.task.module)
+    best, results = kernel.best_us, list[Measured]()
+    for library in libraries:
+        found = runner.measure(library, reference, free, best if math.isfinite(best) else None)
+        library.path.unlink(missing_ok=True)
+        results.append(found)
+        best = min(best, found.us)
+    return results
+
+
+def _place(kernel: KernelSearch) -> dict[str, Any]:
+    return {"phase": "tune", "op": " ".join(kernel.task.operators), "node": kernel.task.name}
+
+
+def _news(kernel: KernelSearch, results: list[Measured]) -> dict[str, Any]:
+    return {
+        "task": kernel.task.name,
+        "best_us": kernel.best_us if kernel.best else None,
+        "default_us": kernel.default_us if kernel.best else None,
+        "errors": sorted({r.error for r in results if r.error is not None}),
+        "stopped": kernel.stopped,
+        "records": [kernel.record()],
+    }
+
+
+def _totals(searches: Sequence[KernelSearch]) -> dict[str, Any]:
+    return {
+        "trials": sum(s.measured - s.earlier for s in searches),
+        "failed": sum(s.failed for s in searches),
+        "finished": sum(s.stopped is not None for s in searches),
+        "kernels": len(searches),
+        "estimated_ms": model_ms(searches),
+    }

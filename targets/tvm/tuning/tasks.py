@@ -14,7 +14,6 @@ import tvm
 import tvm_ffi
 from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.schedule import Schedule
-from tvm.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
 LAYOUT_FREE = "layout_free_buffers"

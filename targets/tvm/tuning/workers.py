@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
@@ -27,15 +28,19 @@ class Nursery:
     """Starts workers by forking a process that has loaded TVM; use it as a context manager.
 
     Loading begins at once, in the background; the first worker waits for it.
+
+    Args:
+        preloaded: Modules that workers will need.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, preloaded: Sequence[str] = PRELOADED) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tamis.targets.tvm.tuning.nursery", str(theirs.fileno()), *PRELOADED],
+                [sys.executable, "-m", "tamis.targets.tvm.tuning.nursery", str(theirs.fileno()), *preloaded],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
 
     def __enter__(self) -> Self:

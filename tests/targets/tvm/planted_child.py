@@ -35,8 +35,9 @@ def sleep(arguments: dict[str, Any], report: Any) -> dict[str, Any]:
     return {}
 
 
+child_main.COMMANDS["build"] = "tests.targets.tvm.planted_child:abort_at_relu"
 child_main.COMMANDS |= {
-    f.__name__: f"{__spec__.name if __spec__ else ''}:{f.__name__}" for f in (abort, abort_at_relu, sleep)
+    f.__name__: f"tests.targets.tvm.planted_child:{f.__name__}" for f in (abort, abort_at_relu, sleep)
 }
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ def test_a_crash_in_the_importer_names_the_operator(tmp_path: Path) -> None:
         "target": machine_target(find_machine("host"), 1),
         "settings": Settings(threads=1).to_json(),
         "out": str(tmp_path),
-        "records": None,
+        "known": None,
+        "gpu": None,
     }
     with CompilerProcess(1, PLANTED) as process, pytest.raises(LoweringError, match="phase 'import'") as caught:
-        process.request("abort_at_relu", request)
+        process.request("build", request)
     assert caught.value.where == "node 'the_relu' (Relu)"
     assert not list(tmp_path.glob("*.so*"))
 

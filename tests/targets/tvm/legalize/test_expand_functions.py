@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.reference
 import onnx_ir as ir
 import pytest
 
@@ -129,6 +130,22 @@ def test_swish() -> None:
     assert expand(found).modified
     found.graph.opset_imports[""] = 21
     assert_close([x / (1 + np.exp(-1.5 * x))], run(found, {"x": x}))
+
+
+def test_absent_inputs() -> None:
+    text = """g (float[1, 2, 3, 4] x, float[1, 2, 5, 4] p) => (float[1, 2, 3, 4] y, float[1, 2, 8, 4] k, float[1, 2, 8, 4] v)
+        { y, k, v = Attention<is_causal = 1>(x, x, x, , p, p) }"""
+    assert_expanded(model(text, 23), {"x": random(1, 2, 3, 4), "p": random(1, 2, 5, 4, seed=1)})
+
+
+@pytest.mark.parametrize("op", ["Elu<alpha = 0.5>", "Selu"])
+def test_what_is_imported_for_one_type_only(op: str) -> None:
+    found = model(f"g (double[2, 3] x) => (double[2, 3] y) {{ y = {op}(x) }}", 21)
+    x = random(2, 3, dtype=np.float64)
+    wanted = onnx.reference.ReferenceEvaluator(ir.to_proto(found)).run(None, {"x": x})
+    assert expand(found).counts == {"calls expanded": 1}
+    np.testing.assert_allclose(run(found, {"x": x})[0], np.asarray(next(iter(wanted))), rtol=1e-6)
+    assert not expand(model(f"g (float[2, 3] x) => (float[2, 3] y) {{ y = {op}(x) }}", 21)).modified
 
 
 def test_what_is_left_alone() -> None:

@@ -45,7 +45,10 @@ def test_both_branches(opset: int) -> None:
     assert_inlined(net("p = Relu(x)", "a = Neg(x) q = Exp(a)", opset=opset), random(2, 3))
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("double", np.float64), ("int64", np.int64), ("int32", np.int32)])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("double", np.float64), ("float16", np.float16), ("int64", np.int64), ("int32", np.int32), ("int8", np.int8)],
+)
 def test_element_types(kind: str, dtype: type) -> None:
     assert_inlined(net("p = Neg(x)", "q = Identity(x)", kind=kind), np.arange(6).reshape(2, 3).astype(dtype))
 
@@ -100,7 +103,7 @@ def test_a_result_that_is_two_outputs() -> None:
         (net("p = RandomNormalLike(x)", "q = Neg(x)"), "a branch is not a function of its inputs alone"),
         (net("a = Cast<to = 7>(x) p = Gather(t, a)", "q = Neg(x)", t=random(5)), "a branch has indices that may be out of bounds"),
         (net("p = Div(x, x)", "q = Neg(x)", kind="int64"), "a branch has an integer division"),
-        (net("p = Neg(x)", "q = Identity(x)", kind="float16"), "Where has no kernel for the element type"),
+        (net("p = Not(x)", "q = Identity(x)", kind="bool"), "Where has no kernel for the element type"),
         (net("p = Neg(x)", "q = Concat<axis = 0>(x, x)", shape="a, b"), "the branches have different shapes"),
         (net("n = NonZero(x) c = Cast<to = 1>(n) p = ReduceSum(c)", "q = ReduceSum(x)", shape="a, b"), "a branch has shapes that are not known"),
         (net("p = ReduceSum<keepdims = 0>(x)", "q = ReduceMax<keepdims = 0>(x)", shape=""), None),

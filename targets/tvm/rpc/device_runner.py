@@ -1,0 +1,43 @@
+"""Measures built candidates on a device: the twin of ``tuning.runner``. Runs in the compiler process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tamis.targets.tvm.tuning.runner import Runner
+from tamis.targets.tvm.tuning.workers import Nursery
+
+SECONDS = 120.0
+"""Time limit of one measurement: connecting, uploading and loading included, and devices are slower than we are."""
+
+
+class DeviceLost(Exception):
+    """The device cannot be reached: no further candidate can be measured. What was found so far is stored."""
+
+
+class DeviceRunner(Runner):
+    """The worker that measures on a device; use it as a context manager.
+
+    Args:
+        nursery: Starts it.
+        device: ``address``, ``key`` and ``threads`` of the device.
+        seconds: Time limit of a measurement.
+    """
+
+    module: ClassVar[str] = "tamis.targets.tvm.rpc.device_worker"
+
+    def __init__(self, nursery: Nursery, device: Mapping[str, Any], seconds: float = SECONDS) -> None:
+        super().__init__(nursery, seconds)
+        self._device = dict(device)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """See ``Runner.ask``.
+
+        Raises:
+            DeviceLost: The device cannot be reached.
+        """
+        reply = super().ask({**request, "device": self._device})
+        if reply.get("lost"):
+            raise DeviceLost(reply["error"])
+        return reply

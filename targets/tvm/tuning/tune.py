@@ -1,0 +1,74 @@
+"""The command ``tune``: search schedules for the kernels of an ONNX file. Runs in the compiler process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.s_tir import meta_schedule as ms
+
+from tamis.targets.hardware.cpu_limits import usable_threads
+from tamis.targets.tvm.importing import import_model
+from tamis.targets.tvm.pipeline import FRONT, run_phases
+from tamis.targets.tvm.settings import Settings
+from tamis.targets.tvm.tuning.builder import Builder
+from tamis.targets.tvm.tuning.kernel_search import KernelSearch
+from tamis.targets.tvm.tuning.records import read_records
+from tamis.targets.tvm.tuning.runner import Runner
+from tamis.targets.tvm.tuning.search import model_ms, search
+from tamis.targets.tvm.tuning.store import Stored
+from tamis.targets.tvm.tuning.tasks import extract_tasks
+from tamis.targets.tvm.tuning.workers import Nursery
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Search schedules.
+
+    Args:
+        request: ``model`` (path of the ONNX file), ``target`` (see ``machine_target``), ``settings``, ``known`` (path
+            of records as JSON lines, or None), ``trials`` (candidates measured for each kernel, earlier ones
+            included), ``seconds`` (or None) and ``seed``.
+        report: Gets the phase, and after each batch of a kernel ``records`` with what is known of it now.
+
+    Returns:
+        See ``summary``.
+    """
+    settings = Settings.model_validate(request["settings"])
+    target = tvm.target.Target(request["target"])
+    known = request.get("known")
+    with Nursery() as nursery:
+        module = run_phases(import_model(Path(request["model"]), report), FRONT, target, settings, report)
+        searches = make_searches(
+            module, target, read_records(Path(known) if known else None), request["trials"], request["seed"]
+        )
+        if any(s.stopped is None for s in searches):
+            with tempfile.TemporaryDirectory(prefix="tamis-tune-") as name:
+                folder = Path(name)
+                workers = usable_threads()
+                with Builder(nursery, request["target"], folder, workers) as builder, Runner(nursery) as runner:
+                    search(searches, builder, runner, folder, report, request.get("seconds"))
+    return summary(searches)
+
+
+def make_searches(
+    module: tvm.IRModule, target: tvm.target.Target, known: Mapping[str, Stored], trials: int, seed: int
+) -> list[KernelSearch]:
+    """A search for each kernel of a module that the front passes made."""
+    model = ms.cost_model.RandomModel(seed=seed)
+    return [KernelSearch(task, target, model, trials, seed, known.get(task.digest)) for task in extract_tasks(module)]
+
+
+def summary(searches: Sequence[KernelSearch]) -> dict[str, Any]:
+    """What a search came to: how many kernels, trials and failures, and the model's time before and after."""
+    return {
+        "kernels": len(searches),
+        "trials": sum(s.measured - s.earlier for s in searches),
+        "failed": sum(s.failed for s in searches),
+        "default_ms": model_ms(searches, default=True),
+        "estimated_ms": model_ms(searches),
+    }

@@ -1,0 +1,144 @@
+"""Models on devices: results, times, and what is said when the device, the way there, or the library is at fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tamis.compiler.errors import LoweringError, RuntimeFailureError
+from tamis.targets.links.remote_model import RemoteModel
+from tests.targets.tvm.rpc.served import Cut, Library, Served, gone, kill_soon
+
+IMPATIENT = Path(__file__).with_name("planted_impatient.py")
+
+
+def process_of(model: RemoteModel) -> int:
+    return model._process.pid
+
+
+def test_a_device_computes_what_is_expected(two_outputs: Library, device: Served) -> None:
+    feeds = two_outputs.feeds()
+    model = two_outputs.on(device.address)
+    product = feeds["x"] @ feeds["y"]
+    for _ in range(2):
+        found = model(feeds)
+        np.testing.assert_allclose(found["a"], np.maximum(product, 0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found["b"], 1 / (1 + np.exp(-product)), rtol=1e-5, atol=1e-6)
+    assert (model.input_names, model.output_names) == (("x", "y"), ("a", "b"))
+    model.close()
+
+
+def test_calls_are_timed_by_the_clock_of_the_device(two_outputs: Library, slow: Library, device: Served) -> None:
+    quick, long = two_outputs.on(device.address), slow.on(device.address)
+    wall, cpu = quick.timed(two_outputs.feeds(), 100)
+    assert 0 < wall == cpu < 100_000  # the way there and back takes longer
+    started = time.perf_counter()
+    measured, _ = long.timed(slow.feeds(), 3)
+    passed = (time.perf_counter() - started) * 1e9
+    assert passed / 20 < measured < passed / 3
+    quick.close()
+    long.close()
+
+
+def test_a_session_leaves_nothing_on_the_device(two_outputs: Library, mortal: Served) -> None:
+    model = two_outputs.on(mortal.address)
+    (session,) = mortal.sessions()
+    (folder,) = mortal.folders()
+    assert [file.name for file in folder.iterdir()] == ["model.so"]
+    model.close()
+    mortal.event("end")
+    assert not folder.exists() and gone(session)
+
+
+def test_nobody_there(two_outputs: Library) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(LoweringError, match=r"phase connect: no device at .*refused.*tamis device serve"):
+        two_outputs.on(f"127.0.0.1:{port}")
+
+
+def test_something_else_is_there(two_outputs: Library) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(LoweringError, match="phase connect: what answers at .* is not TVM's RPC"):
+            two_outputs.on(f"127.0.0.1:{other.getsockname()[1]}")
+
+
+def test_the_library_is_for_another_machine(for_arm: Library, device: Served) -> None:
+    with pytest.raises(LoweringError, match=r"phase load: .*check that the device is aarch64"):
+        for_arm.on(device.address)
+
+
+def test_an_upload_that_is_cut_off(slow: Library, mortal: Served) -> None:
+    cut = Cut(mortal.port, slow.path.stat().st_size // 2)
+    with pytest.raises(LoweringError, match="phase upload: the connection broke"):
+        slow.on(cut.address)
+    mortal.event("lost")
+    assert mortal.sessions() == [] and mortal.folders() == []
+    slow.on(mortal.address).close()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["session", "server"])
+def test_a_device_that_dies_in_a_measurement(slow: Library, mortal: Served, whole: bool) -> None:
+    feeds, model = slow.feeds(), slow.on(mortal.address)
+    model(feeds)
+    client, sessions = process_of(model), mortal.sessions()
+    kill_soon(mortal.pid if whole else sessions[0])
+    started = time.monotonic()
+    with pytest.raises(RuntimeFailureError, match="phase measure: the connection broke"):
+        model.timed(feeds, 1000)
+    assert time.monotonic() - started < 5
+    assert all(gone(pid) for pid in sessions)
+    with pytest.raises(RuntimeFailureError, match="phase run: the connection broke"):
+        model(feeds)
+    model.close()
+    assert gone(client)
+    if not whole:
+        assert mortal.event("crash")["how"] == "signal SIGKILL"
+        again = slow.on(mortal.address)
+        assert again(feeds)["a"].shape == (320, 320)
+        again.close()
+
+
+def test_a_device_that_stops_answering(slow: Library, mortal: Served) -> None:
+    feeds, model = slow.feeds(), slow.on(mortal.address, program=IMPATIENT)
+    kill_soon(*mortal.sessions(), number=signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(RuntimeFailureError, match=r"phase measure: no answer within \d+ s"):
+        model.timed(feeds, 100)
+    assert time.monotonic() - started < 10
+    assert gone(process_of(model))
+    model.close()
+
+
+def test_a_client_that_dies_takes_its_session_along(slow: Library, mortal: Served) -> None:
+    feeds, model = slow.feeds(), slow.on(mortal.address)
+    (session,) = mortal.sessions()
+    kill_soon(process_of(model))
+    with pytest.raises(RuntimeFailureError, match="SIGKILL"):
+        model.timed(feeds, 1000)
+    mortal.event("end")
+    assert gone(session, 1) and mortal.folders() == []
+
+
+def test_a_server_that_stops_ends_its_sessions(slow: Library, mortal: Served) -> None:
+    model = slow.on(mortal.address)
+    sessions = mortal.sessions()
+    os.kill(mortal.pid, signal.SIGTERM)
+    assert all(gone(session) for session in sessions)
+    mortal.event("end")
+    assert mortal.folders() == []
+    model.close()

@@ -1,0 +1,65 @@
+"""Candidates that crash, hang or lie are failed trials, and the next one is measured as if nothing had been."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tamis.targets.tvm.tuning.builder import Builder, Built
+from tamis.targets.tvm.tuning.runner import Runner
+from tamis.targets.tvm.tuning.workers import Nursery
+
+PLANTED = "tests.targets.tvm.tuning.planted_worker"
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery([PLANTED]) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("crash.so", "crashed"),
+        ("hang.so", "took longer than 1 s"),
+        ("raise.so", "RuntimeError: main"),
+        ("nan.so", "a time of nan us"),
+        ("zero.so", "a time of 0.0 us"),
+        ("negative.so", "a time of -3.0 us"),
+        ("wrong.so", "computes something else than the first schedule"),
+    ],
+)
+def test_a_bad_candidate_is_a_failed_trial(name: str, error: str, nursery: Nursery, tmp_path: Path) -> None:
+    with Runner(nursery, seconds=1, module=PLANTED) as runner:
+        found = runner.measure(Built(Path(name)), tmp_path / "reference.npz")
+        assert found.error is not None and error in found.error
+        assert found.us == float("inf")
+        assert runner.measure(Built(Path("good.so")), tmp_path / "reference.npz").us == 12.5
+
+
+def test_another_order_of_sums_is_no_failure(nursery: Nursery, tmp_path: Path) -> None:
+    with Runner(nursery, module=PLANTED) as runner:
+        assert runner.measure(Built(Path("right.so")), tmp_path / "reference.npz").us == 12.5
+
+
+def test_what_was_not_built_is_not_measured(nursery: Nursery, tmp_path: Path) -> None:
+    with Runner(nursery, module=PLANTED) as runner:
+        assert runner.measure(Built(Path("good.so"), error="no"), tmp_path / "reference.npz").error == "no"
+
+
+def test_builds_that_fail_leave_the_others_alone(
+    nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["good", "crash", "hang", "good", "raise", "good"]
+    monkeypatch.setattr("tamis.targets.tvm.tuning.builder.FIRST_SECONDS", 2.0)
+    with Builder(nursery, {}, tmp_path, workers=2, seconds=2, module=PLANTED) as builder:
+        monkeypatch.setattr(builder, "_path", lambda number: tmp_path / f"{names[number - 1]}.so")
+        numbers = [builder.submit("{}") for _ in names]
+        done = builder.finish()
+    assert [done[n].error for n in numbers] == [
+        None, "crashed", "took longer than 2 s", None, "RuntimeError: main", None
+    ]  # fmt: skip
+    assert done[numbers[0]].arguments == (["float32", [1]],)
