@@ -76,7 +76,7 @@ class CudaLibrary(TvmLibrary):
         if isinstance(value, self._ffi.Shape) or value.device.dlpack_device_type() == CPU:
             return super()._array(value)
         found = np.empty(tuple(value.shape), str(value.dtype))
-        self._read(value, found.ctypes.data, found.nbytes)
+        self._read(value, ctypes.c_void_p(found.ctypes.data), found.nbytes)  # waits for the kernels
         return found
 
 

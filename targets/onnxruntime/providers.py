@@ -58,7 +58,7 @@ class ProviderOptions(BaseModel):
     fp16: bool | None = Field(
         None,
         description="Whether TensorRT may compute in float16 where that is faster; the accuracy budget judges the "
-        "result; default: false.",
+        "result where there is a GPU; default: false.",
     )
     workspace: int | None = Field(None, ge=1, description="Memory for TensorRT's kernels, bytes; default: all.")
     engine_cache: str | None = Field(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +15,6 @@ from pydantic import JsonValue
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.link import HERE, Link
-from tamis.compiler.measure import Call, call_of
-from tamis.compiler.measure_loads import compare_loads
-from tamis.compiler.model_file import save_model
 from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.hardware.cpu_limits import usable_threads
@@ -29,17 +24,12 @@ from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.library import LibraryRunner
-from tamis.targets.tvm.machine_target import machine_target
 from tamis.targets.tvm.precheck import unsupported_nodes
+from tamis.targets.tvm.request import compile_request
 from tamis.targets.tvm.rpc.reach import DEVICE_MODEL, device_settings, unreachable
-from tamis.targets.tvm.settings import Layout, Settings, TensorSpec, TvmOptions
-from tamis.targets.tvm.tuning.store import saver, write_known
+from tamis.targets.tvm.settings import Settings, TensorSpec, TvmOptions
+from tamis.targets.tvm.tuner import Tuner
 
-LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
-TRIALS = 64
-"""For each kernel, if the recipe gives no number."""
-SEED = 0
-COMPARE_SECONDS = 4.0
 HINT = "pip install 'tamis[tvm]'"
 DISTRIBUTIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 """The versions that work together: later ones of apache-tvm-ffi crash this TVM while it searches schedules."""
@@ -102,7 +92,10 @@ class Tvm(Runtime[TvmOptions]):
         return f"{reason}; add{emulate} 'link: {{rpc: host:port}}' to use a device, or 'link: none' to compile without running"
 
     def fingerprint(self, machine: Machine) -> dict[str, str]:
-        """The CPU as LLVM is told it, the threads, the link, and the versions of TVM."""
+        """The CPU as LLVM is told it, the threads, and the versions of TVM.
+
+        Not the link: what was tuned on a board serves builds for such a machine that cannot reach it.
+        """
         return {
             "runtime": self.name,
             **{name: metadata.version(name) for name in DISTRIBUTIONS},
@@ -110,7 +103,6 @@ class Tvm(Runtime[TvmOptions]):
             "llvm": " ".join((machine.llvm.triple, machine.llvm.cpu, *machine.llvm.features)),
             "gpu": machine.gpu.compute if machine.gpu else "none",
             "threads": str(self._threads(machine)),
-            "link": " ".join(filter(None, (self.link.kind, self.link.key or self.link.address))),
         }
 
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
@@ -123,7 +115,7 @@ class Tvm(Runtime[TvmOptions]):
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""
-        return self._default(machine).to_json()
+        return self.settings(machine).to_json()
 
     def lower(
         self,
@@ -141,8 +133,8 @@ class Tvm(Runtime[TvmOptions]):
         emulated = machine.llvm.cpu if self.link.kind == "qemu" else None
         edges = {"inputs": _inputs(model), "outputs": [str(value.name) for value in model.graph.outputs]}
         chosen = Settings.model_validate({**settings, **edges, "emulated_cpu": emulated})
-        with self._request(model, machine, chosen, database) as request:
-            built = self._compiler(machine).request("build", {**request, "out": str(folder)})
+        with compile_request(model, machine, chosen, database, self.fingerprint(machine)) as request:
+            built = self.compiler(machine).request("build", {**request, "out": str(folder)})
         return Artifact(self.name, tuple(built["files"]), chosen.to_json())
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
@@ -197,7 +189,7 @@ class Tvm(Runtime[TvmOptions]):
         database: TuningDatabase,
         progress: Callable[[float, str], None],
     ) -> TuneResult:
-        """Search schedules, in either layout if the recipe leaves it open and that could pay; keep the faster layout.
+        """See ``Tuner``.
 
         Raises:
             LoweringError: TVM failed, or died; what was found until then is stored.
@@ -208,83 +200,7 @@ class Tvm(Runtime[TvmOptions]):
                 f"schedules for {machine.name} cannot be measured over link {self.link.kind!r}",
                 fix="tune with 'link: {rpc: host:port}' on the device, or import records: 'tamis cache import'",
             )
-        layouts = self._layouts(model)
-        records = {
-            layout: self._search(
-                model, machine, layout, budget, database, _part(progress, i, len(layouts)), len(layouts)
-            )
-            for i, layout in enumerate(layouts)
-        }
-        chosen, compared = self._faster(model, feeds, machine, layouts, database)
-        settings = self._default(machine).model_copy(update={"layout": chosen})
-        trials = sum(record["trials"] for record in records.values())
-        return TuneResult(settings.to_json(), {"trials": trials, "layouts": records, "compared": compared})
-
-    def _layouts(self, model: ir.Model) -> tuple[Layout, ...]:
-        """Those worth a search: channels last pays for dense convolutions only."""
-        if self.options.layout is not None:
-            return (self.options.layout,)
-        return LAYOUTS if any(is_dense_conv(node) for node in model.graph) else LAYOUTS[:1]
-
-    def _search(
-        self,
-        model: ir.Model,
-        machine: Machine,
-        layout: Layout,
-        budget: TuneBudget,
-        database: TuningDatabase,
-        progress: Callable[[float, str], None],
-        shares: int,
-    ) -> dict[str, Any]:
-        settings = self._default(machine).model_copy(update={"layout": layout})
-        trials = budget.trials or TRIALS
-        store = saver(database, self.fingerprint(machine))
-
-        def listen(report: Mapping[str, Any]) -> None:
-            store(report)
-            if "trials" in report:
-                best = f"{report['estimated_ms']:.3f} ms" if report["estimated_ms"] else "first kernels"
-                progress(report["finished"] / report["kernels"], f"{layout}, {report['trials']} trials, {best}")
-
-        with self._request(model, machine, settings, database) as request:
-            limits = {"trials": trials, "seconds": budget.seconds and budget.seconds / shares, "seed": SEED}
-            return self._compiler(machine).request("tune", {**request, **limits}, listen)
-
-    def _faster(
-        self, model: ir.Model, feeds: Feeds, machine: Machine, layouts: tuple[Layout, ...], database: TuningDatabase
-    ) -> tuple[Layout, dict[str, Any] | None]:
-        """The layout of the faster library, the first one if there is no telling, and what was measured."""
-        if len(layouts) == 1:
-            return layouts[0], None
-        with ExitStack() as scratch:
-            calls = []
-            for layout in layouts:
-                folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="tamis-")))
-                settings = self._default(machine).model_copy(update={"layout": layout})
-                artifact = self.lower(model, folder, machine, settings.to_json(), database)
-                calls.append(partial(self._call, folder, artifact, feeds))
-            found = compare_loads(*calls, seconds=COMPARE_SECONDS)
-        return layouts[found.verdict == "faster"], found.summary()
-
-    def _call(self, folder: Path, artifact: Artifact, feeds: Feeds) -> Call:
-        return call_of(self.load(folder, artifact), feeds)
-
-    @contextmanager
-    def _request(
-        self, model: ir.Model, machine: Machine, settings: Settings, database: TuningDatabase
-    ) -> Iterator[dict[str, Any]]:
-        """What every command of the compiler process needs; the files vanish in the end."""
-        with tempfile.TemporaryDirectory(prefix="tamis-") as scratch:
-            path, known = Path(scratch) / "model.onnx", Path(scratch) / "known.jsonl"
-            save_model(model, path)
-            write_known(database, self.fingerprint(machine), known)
-            yield {
-                "model": str(path),
-                "target": machine_target(machine, settings.threads),
-                "gpu": machine.gpu and machine.gpu.model_dump(),
-                "settings": settings.to_json(),
-                "known": str(known),
-            }
+        return Tuner(self, model, feeds, machine, database).run(budget, progress)
 
     def close(self) -> None:
         """End the compiler process, if there is one."""
@@ -292,7 +208,8 @@ class Tvm(Runtime[TvmOptions]):
             self._process.close()
             self._process = None
 
-    def _compiler(self, machine: Machine) -> CompilerProcess:
+    def compiler(self, machine: Machine) -> CompilerProcess:
+        """The compiler process of this runtime, which lives as long as it."""
         if self._process is None:
             self._process = CompilerProcess(min(self._threads(machine), usable_threads()))
             weakref.finalize(self, self._process.close)
@@ -302,7 +219,8 @@ class Tvm(Runtime[TvmOptions]):
         threads = self.options.threads or machine.threads
         return min(threads, usable_threads()) if self.link.kind == "here" else threads
 
-    def _default(self, machine: Machine) -> Settings:
+    def settings(self, machine: Machine) -> Settings:
+        """The recipe's options with defaults for what it leaves open."""
         given = self.options.model_dump(exclude_none=True, exclude={"fallback", "threads"})
         return Settings.model_validate({"threads": self._threads(machine), **given})
 
@@ -316,19 +234,6 @@ def _not_installed() -> str | None:
         if found != wanted:
             return f"{name} {found} is installed, but {wanted} is needed; {HINT}"
     return None
-
-
-def is_dense_conv(node: ir.Node) -> bool:
-    """A convolution that sums over channels and places."""
-    if node.op_type != "Conv" or node.attributes.get_int("group", 1) != 1:
-        return False
-    weight = node.inputs[1]
-    return weight is not None and weight.shape is not None and any(d != 1 for d in list(weight.shape)[2:])
-
-
-def _part(progress: Callable[[float, str], None], index: int, count: int) -> Callable[[float, str], None]:
-    """``progress`` for one of ``count`` searches."""
-    return lambda fraction, note: progress((index + fraction) / count, note)
 
 
 def _inputs(model: ir.Model) -> list[dict[str, Any]]:

@@ -58,31 +58,22 @@ class ExpandFunctions(GraphPass[Options]):
     def call(self, model: ir.Model, context: PassContext) -> PassResult:
         build = Builder(Names(model), model.graph.opset_imports.get("", 0))
         own = {name for domain, name, _ in model.functions if domain == ""}
-        float_only = FLOAT_ONLY - own if build.opset >= FIRST_DEFINED else frozenset()
-        bodies = Bodies(model, OPERATORS - own)
-        others = Bodies(model, float_only)
+        narrow = OPERATORS if build.opset < FIRST_DEFINED else OPERATORS | FLOAT_ONLY
+        usual, typed = Bodies(model, OPERATORS - own), Bodies(model, narrow - own)
         skips: dict[Skip, None] = {}
         count = 0
-        for graph in tuple(model.graphs()):
-            for node in tuple(graph):
-                used = bodies
-                if node.op_identifier() not in model.functions and not _is_one_of(node, OPERATORS):
-                    if not _is_one_of(node, float_only) or node.outputs[0].dtype not in OTHER_FLOATS:
-                        continue
-                    used = others
-                reason = used.expand(node, build)
-                if reason is None:
-                    count += 1
-                else:
-                    skips[Skip(reason, node.name or node.outputs[0].name or node.op_type)] = None
-        if not any(node.op_identifier() in model.functions for graph in model.graphs() for node in graph):
-            gone = len(model.functions)
+        for node in [node for graph in model.graphs() for node in graph]:
+            bodies = typed if node.outputs[0].dtype in OTHER_FLOATS else usual
+            if not bodies.can_expand(node):
+                continue
+            reason = bodies.expand(node, build)
+            if reason is None:
+                count += 1
+            else:
+                skips[Skip(reason, node.name or node.outputs[0].name or node.op_type)] = None
+        called = any(node.op_identifier() in model.functions for graph in model.graphs() for node in graph)
+        gone = 0 if called else len(model.functions)
+        if not called:
             model.functions.clear()
-        else:
-            gone = 0
         counts = {"calls expanded": count, "functions removed": gone}
         return PassResult(model, count + gone > 0, {what: n for what, n in counts.items() if n}, tuple(skips))
-
-
-def _is_one_of(node: ir.Node, op_types: frozenset[str]) -> bool:
-    return node.domain == "" and node.op_type in op_types

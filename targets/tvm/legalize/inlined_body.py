@@ -32,6 +32,10 @@ class Bodies:
         self._operators = [("", name) for name in sorted(operators)]
         self._callees: dict[ir.OperatorIdentifier, dict[ir.OperatorIdentifier, onnx.FunctionProto]] = {}
 
+    def can_expand(self, node: ir.Node) -> bool:
+        """Whether ``node`` calls a function of the model, or is one of the operators."""
+        return node.op_identifier() in self._model.functions or (node.domain, node.op_type) in self._operators
+
     def expand(self, node: ir.Node, build: Builder) -> str | None:
         """Put what ``node`` stands for in its place; returns why that is not possible, or None."""
         if has_subgraph(node):

@@ -1,6 +1,6 @@
 """A program that runs one lowered model on a device and answers requests, as ``links.serve_model`` does for one that it runs.
 
-Run as ``python device_model.py FD KIND PATH SETTINGS``; the settings have an entry ``device`` with ``address`` and ``key``.
+Run as ``python device_model.py FD KIND PATH SETTINGS``; the settings have an entry ``device``, see ``session``.
 Calls are timed on the device, by its clock, so that the network is no part of them.
 """
 
@@ -112,8 +112,7 @@ def main() -> None:
         os._exit(1)
 
     def load() -> DeviceLibrary:
-        device = settings["device"]
-        session = DeviceSession(device["address"], device["key"], settings["threads"], too_late)
+        session = DeviceSession(settings["device"], settings["threads"], too_late)
         return DeviceLibrary(session, Path(path), settings)
 
     serve_model.serve(connection, load)

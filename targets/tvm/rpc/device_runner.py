@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from tamis.targets.tvm.tuning.runner import Runner
 from tamis.targets.tvm.tuning.workers import Nursery
 
+MODULE = "tamis.targets.tvm.rpc.device_worker"
 SECONDS = 120.0
 """Time limit of one measurement: connecting, uploading and loading included, and devices are slower than we are."""
 
@@ -21,15 +22,14 @@ class DeviceRunner(Runner):
 
     Args:
         nursery: Starts it.
-        device: ``address``, ``key`` and ``threads`` of the device.
+        device: See ``session``.
+        threads: Of a kernel, on the device.
         seconds: Time limit of a measurement.
     """
 
-    module: ClassVar[str] = "tamis.targets.tvm.rpc.device_worker"
-
-    def __init__(self, nursery: Nursery, device: Mapping[str, Any], seconds: float = SECONDS) -> None:
-        super().__init__(nursery, seconds)
-        self._device = dict(device)
+    def __init__(self, nursery: Nursery, device: Mapping[str, Any], threads: int, seconds: float = SECONDS) -> None:
+        super().__init__(nursery, seconds, MODULE)
+        self._device, self._threads = dict(device), threads
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """See ``Runner.ask``.
@@ -37,7 +37,7 @@ class DeviceRunner(Runner):
         Raises:
             DeviceLost: The device cannot be reached.
         """
-        reply = super().ask({**request, "device": self._device})
+        reply = super().ask({**request, "device": self._device, "threads": self._threads})
         if reply.get("lost"):
             raise DeviceLost(reply["error"])
         return reply

@@ -21,15 +21,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Measure a library on a device.
 
     Args:
-        request: See ``measure_worker``; besides, ``device`` with ``address``, ``key`` and ``threads``.
+        request: See ``measure_worker``; besides, ``device``, see ``session``, and ``threads``.
 
     Returns:
         See ``measure_worker``; ``error`` and ``lost`` if the device cannot be reached.
     """
     try:
         if not _open:
-            device = request["device"]
-            _open.append(DeviceSession(device["address"], device["key"], device["threads"]))
+            _open.append(DeviceSession(request["device"], request["threads"]))
         return _measure(_open[0], request)
     except DeviceError as error:
         if error.lost:

@@ -7,11 +7,10 @@ from typing import Any
 
 from tamis.compiler.link import Link
 from tamis.targets.tvm.rpc.device_error import DeviceError
+from tamis.targets.tvm.rpc.lease import lease_path
 from tamis.targets.tvm.rpc.tracker import silent, tracked, unknown_key
 
-import os
-
-DEVICE_MODEL = Path(os.environ.get("F_SHIM") or Path(__file__).with_name("device_model.py").resolve())
+DEVICE_MODEL = Path(__file__).with_name("device_model.py").resolve()
 """The program that runs lowered models on devices."""
 
 
@@ -28,5 +27,5 @@ def unreachable(link: Link) -> str | None:
 
 
 def device_settings(link: Link) -> dict[str, Any]:
-    """What ``device_model`` and ``device_worker`` need to find the device: ``address`` and ``key``; JSON data."""
-    return {"address": link.address, "key": link.key}
+    """What ``device_model`` and ``device_worker`` need to find the device: ``address``, ``key`` and ``lease``; JSON data."""
+    return {"address": link.address, "key": link.key, "lease": str(lease_path()) if link.key else None}

@@ -6,7 +6,7 @@ depends on. Run as::
     python -m tamis.targets.tvm.rpc.serve_device [--host 127.0.0.1] [--port 9090] [--tracker HOST:PORT --key NAME]
 
 TVM's RPC has no authentication and executes what it is sent: use it in a trusted network only. Without a tracker any
-number of sessions goes on at once; a tracker hands the device to one client at a time. A session that crashes ends alone.
+number of sessions goes on at once; a tracker hands the device to one client at a time, which may open several. A session that crashes ends alone.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def serve(listener: socket.socket, sessions: Sessions, registration: Registratio
     """Serve until a signal comes, or the program that started this one is gone."""
     if registration is not None:
         registration.offer()
+    used = False
     with _woken_by_children() as wakes:
         while True:
             ready = _wait(listener, wakes, sessions, registration, events)
@@ -44,8 +45,10 @@ def serve(listener: socket.socket, sessions: Sessions, registration: Registratio
             if wakes in ready:
                 os.read(wakes, 4096)
             sessions.hung_up(ready)
-            if sessions.reap() and registration is not None:
+            used = sessions.reap() or used
+            if used and registration is not None and not len(sessions):
                 registration.offer()
+                used = False
             if listener.fileno() in ready:
                 sessions.start(listener, registration.secret if registration else "")
             elif registration is not None and not len(sessions):
@@ -58,8 +61,7 @@ def _wait(
     """Wait for something to do; the file descriptors that something happened to."""
     poll = select.poll()
     poll.register(wakes, select.POLLIN)
-    if registration is None or not len(sessions):
-        poll.register(listener, select.POLLIN)
+    poll.register(listener, select.POLLIN)
     if events.source is not None:
         poll.register(events.source, select.POLLIN)
     for descriptor in sessions.connections():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tamis.targets.tvm.rpc.device_error import DeviceError, telling_line
+from tamis.targets.tvm.rpc.lease import use_lease
 from tamis.targets.tvm.rpc.runtime_library import load_runtime
-from tamis.targets.tvm.rpc.tracker import WAIT_SECONDS, parse_address, request, silent
+from tamis.targets.tvm.rpc.tracker import WAIT_SECONDS, parse_address, silent
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,8 +38,8 @@ class DeviceSession:
     """An open session: libraries are uploaded into a folder that goes with it.
 
     Args:
-        address: ``host:port`` of the device, or of the tracker if there is a key.
-        key: What the tracker calls the device.
+        device: ``address`` is ``host:port`` of the device, or of the tracker if there is a ``key``, which is what the
+            tracker calls the device; ``lease`` is a path for ``use_lease``, if there is a key.
         threads: Of TVM's pool on the device; None: all that it has.
         too_late: Called in another thread when the device gives no answer within a phase's time limit; must end the
             process, since TVM cannot be told to stop waiting. None: whoever uses this process has limits of its own.
@@ -49,32 +50,29 @@ class DeviceSession:
 
     def __init__(
         self,
-        address: str,
-        key: str | None = None,
+        device: Mapping[str, str | None],
         threads: int | None = None,
         too_late: Callable[[DeviceError], None] | None = None,
     ) -> None:
+        address, key = str(device["address"]), device["key"]
         self.address = f"{key!r} at tracker {address}" if key else address
         self._too_late = too_late
         self._ffi = load_runtime()
-        with self.phase("connect", CONNECT_SECONDS + WAIT_SECONDS):
-            host, port, secret = self._find(address, key)
-        with self.phase("connect", CONNECT_SECONDS):
-            self._session = self._global("rpc.Connect")(host, port, secret, False)
+        with self.phase("connect", CONNECT_SECONDS + (WAIT_SECONDS if key else 0)):
+            if key:
+                self._session = use_lease(Path(str(device["lease"])), address, key, self._connect)
+            elif (reason := silent(address)) is not None:
+                why, _, fix = reason.partition("; ")
+                raise DeviceError(address, "connect", why, fix)
+            else:
+                self._session = self._connect(*parse_address(address), "")
             table = int(self._global("rpc.SessTableIndex")(self._session))
             self.device = self._ffi.device(CPU + SESSION_MASK * (table + 1), 0)
             if threads is not None:
                 self.function("runtime.config_threadpool")(FASTEST_CORES, threads)
 
-    def _find(self, address: str, key: str | None) -> tuple[str, int, str]:
-        if key:
-            host, port, secret = request(address, key)
-            self.address = f"{key!r} at {host}:{port}"
-            return host, port, secret
-        if (reason := silent(address)) is not None:
-            why, _, fix = reason.partition("; ")
-            raise DeviceError(address, "connect", why, fix)
-        return *parse_address(address), ""
+    def _connect(self, host: str, port: int, secret: str) -> Any:
+        return self._global("rpc.Connect")(host, port, secret, False)
 
     def function(self, name: str) -> Any:
         """A function of TVM on the device."""

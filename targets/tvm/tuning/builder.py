@@ -46,7 +46,13 @@ class Builder:
     """
 
     def __init__(
-        self, nursery: Nursery, target: dict[str, Any], folder: Path, workers: int, seconds: float = SECONDS, module: str = MODULE
+        self,
+        nursery: Nursery,
+        target: dict[str, Any],
+        folder: Path,
+        workers: int,
+        seconds: float = SECONDS,
+        module: str = MODULE,
     ) -> None:
         self._module = module
         self._nursery, self._target, self._folder, self._seconds = nursery, target, folder, seconds

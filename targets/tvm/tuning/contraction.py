@@ -94,20 +94,20 @@ def apply_plan(schedule: Schedule, parts: Parts, plan: Plan, unit: VectorUnit) -
     else:
         shell = parts.epilogue
         schedule.set_scope(parts.reduction, 0, "local")
-    shares, outer, inner = _cut(schedule, shell, parts, facts, plan, unit)
-    schedule.reorder(*shares, *outer, *inner)
-    if parts.padding is None:
-        shares, outer = [*shares, *outer], []
-    shared = schedule.fuse(*shares) if len(shares) > 1 else shares[0]
+    cut = _cut(schedule, shell, parts, facts, plan, unit)
+    schedule.reorder(*cut.shares, *cut.outer, *cut.inner)
+    shared = schedule.fuse(*cut.shares) if len(cut.shares) > 1 else cut.shares[0]
     if plan.parallel and int(schedule.get(shared).extent) > 1:
         schedule.parallel(shared)
-    last = outer[-1] if outer else shared
-    _finish(schedule, inner)
+    last = cut.outer[-1] if cut.outer else shared
+    _finish(schedule, cut.inner)
     schedule.compute_at(parts.reduction, last, preserve_unit_loops=True)
     _sum(schedule, parts.reduction, facts, plan)
     if parts.padding is not None:
         schedule.compute_at(parts.padding, shared, preserve_unit_loops=True)
         _copy(schedule, parts.padding, facts, unit)
+    for loop in cut.ragged:
+        schedule.annotate(loop, "pragma_loop_partition_hint", True)
 
 
 def _identity(facts: BlockFacts) -> bool:
@@ -137,15 +137,34 @@ def _rows(facts: BlockFacts, column: int, vector: list[Access]) -> tuple[tuple[i
     return tuple(partly[-2:]), False
 
 
-def _cut(
-    schedule: Schedule, shell: SBlockRV, parts: Parts, facts: BlockFacts, plan: Plan, unit: VectorUnit
-) -> tuple[list[LoopRV], list[LoopRV], list[LoopRV]]:
-    """Cut the dimensions; returns the loops that are shared among threads, the other outer ones, and the tile's."""
+@dataclass(frozen=True)
+class Cut:
+    """The loops over the results.
+
+    Args:
+        shares: Fused to one, which the threads share.
+        outer: Over tiles, within a share.
+        inner: Within a tile: rows, vectors, lanes.
+        ragged: Those whose last tile reaches over the end; it is computed apart from the others.
+    """
+
+    shares: list[LoopRV]
+    outer: list[LoopRV]
+    inner: list[LoopRV]
+    ragged: list[LoopRV]
+
+
+def _cut(schedule: Schedule, shell: SBlockRV, parts: Parts, facts: BlockFacts, plan: Plan, unit: VectorUnit) -> Cut:
+    """Cut the dimensions into tiles, and the tiles into shares."""
     loops = schedule.get_loops(shell)
     sizes = dict(zip(plan.rows, plan.tile.rows, strict=True))
     blocks: dict[int, LoopRV] = {}
     rows: list[LoopRV] = []
+    ragged: list[int] = []
     for i, loop in enumerate(loops):
+        size = plan.tile.vectors * plan.tile.lanes if i == plan.column else sizes.get(i, 1)
+        if facts.extents[facts.spatial[i]] % size:
+            ragged.append(i)
         if i == plan.column:
             blocks[i], vectors, lanes = schedule.split(loop, [None, plan.tile.vectors, plan.tile.lanes])
         elif i in sizes:
@@ -153,18 +172,20 @@ def _cut(
             rows.append(tile)
         else:
             blocks[i] = loop
-    row_blocks = [blocks[i] for i in plan.rows]
-    column_block = [blocks[plan.column]]
-    ordered = [*column_block, *row_blocks] if plan.columns_first else [*row_blocks, *column_block]
-    batch = [blocks[i] for i in blocks if i not in plan.rows and i != plan.column]
+    row_blocks = list(plan.rows)
+    tiled = [plan.column, *row_blocks] if plan.columns_first else [*row_blocks, plan.column]
+    order = [*(i for i in blocks if i not in tiled), *tiled]
     inner = [*rows, vectors, lanes]
+    uneven = [blocks[i] for i in ragged]
     share = _padded_dimension(schedule, parts, facts, plan)
-    if share is None:
-        return batch or ordered[:1], [*ordered] if batch else ordered[1:], inner
-    count = _shares(schedule, facts, parts, blocks[share], unit if plan.parallel else replace(unit, threads=1))
-    piece, rest = schedule.split(blocks[share], [count, None])
-    order = [rest if lp is blocks[share] else lp for lp in (*batch, *ordered)]
-    return [piece], order, inner
+    if share is not None and share not in ragged:
+        count = _shares(schedule, facts, parts, blocks[share], unit if plan.parallel else replace(unit, threads=1))
+        piece, blocks[share] = schedule.split(blocks[share], [count, None])
+        return Cut([piece], [blocks[i] for i in order], inner, uneven)
+    if parts.padding is not None:
+        return Cut([blocks[order[0]]], [blocks[i] for i in order[1:]], inner, uneven)
+    even = list(itertools.takewhile(lambda i: i not in ragged, order)) or order[:1]
+    return Cut([blocks[i] for i in even], [blocks[i] for i in order if i not in even], inner, uneven)
 
 
 def _padded_dimension(schedule: Schedule, parts: Parts, facts: BlockFacts, plan: Plan) -> int | None:

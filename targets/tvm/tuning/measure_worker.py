@@ -31,10 +31,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     device = tvm.cpu()
     module = tvm.runtime.load_module(request["path"])
-    arrays = [_fill(i, dtype, shape, i in request["constant"]) for i, (dtype, shape) in enumerate(request["arguments"])]
+    arrays = [fill(i, dtype, shape, i in request["constant"]) for i, (dtype, shape) in enumerate(request["arguments"])]
     arguments = [tvm.runtime.tensor(array, device) for array in arrays]
     module["main"](*arguments)
-    _check(Path(request["reference"]), arrays, arguments)
+    check(Path(request["reference"]), arrays, [a.numpy() for a in arguments])
     probe = module.time_evaluator("main", device, number=1, repeat=2)(*arguments).min * 1e6
     if request["best_us"] is not None and probe > HOPELESS * request["best_us"]:
         return {"us": probe, "probed": True}
@@ -43,7 +43,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"us": times.min * 1e6, "probed": False}
 
 
-def _fill(index: int, dtype: str, shape: list[int], constant: bool) -> np.ndarray:
+def fill(index: int, dtype: str, shape: list[int], constant: bool) -> np.ndarray:
     """Numbers between 0 and 1; integers are 0, which is a valid index of everything."""
     if dtype.startswith(("int", "uint", "bool")):
         return np.zeros(shape, dtype)
@@ -60,9 +60,14 @@ def _numpy(dtype: str) -> Any:
     return dtype
 
 
-def _check(reference: Path, before: list[np.ndarray], arguments: list[Any]) -> None:
-    """Raise if the results differ from the reference's, beyond what another order of sums can do."""
-    after = [a.numpy() for a in arguments]
+def check(reference: Path, before: list[np.ndarray], after: list[np.ndarray]) -> None:
+    """Raise if the results differ from the reference's, beyond what another order of sums can do.
+
+    Args:
+        reference: File with the results of the first schedule; written if missing.
+        before: All arguments before the call.
+        after: And after it: those that changed are the results.
+    """
     results = [a.astype(np.float64) for a, b in zip(after, before, strict=True) if a.tobytes() != b.tobytes()]
     limit = max((TOLERANCE.get(str(a.dtype), 0.0) for a in after), default=0.0)
     if not reference.exists():

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 LATENCY = 4
 """Cycles from the begin of a multiply-add to its result."""
+SCALAR = 1.0
+"""Cycles of a multiply-add that is not vectorized."""
 NARROW_BITS = 256
 """Wider units of today's CPUs do one operation a cycle where those of this width do two."""
-WHOLE = 32
-"""A row of columns up to this length is one vector, even if no power of two."""
+MOST = 14
+"""Rows of a tile that does not divide its dimension."""
+FEW = 4
+"""The rest of a dimension is computed apart only if there are more whole tiles than this."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Tile:
 
 
 def tiles(rows: tuple[int, ...], columns: int, width: int, bits: int, registers: int, shared: bool) -> Iterator[Tile]:
-    """All tiles that divide the problem and fit the registers, the best first.
+    """All tiles that fit the registers, the best first.
+
+    A tile divides the problem, or leaves a rest that is small against it. The rest is computed without vectors.
 
     Args:
         rows: Extents of the row dimensions, outermost first.
@@ -49,34 +55,38 @@ def tiles(rows: tuple[int, ...], columns: int, width: int, bits: int, registers:
             depthwise convolution).
     """
     found = []
-    for lanes in _lanes(columns, width):
-        used = math.ceil(lanes / width)
-        for vectors in _divisors(columns // lanes):
+    for lanes in (n for n in _powers(width) if n <= columns):
+        for vectors in range(1, registers // 2):
             for shape in _shapes(rows):
                 count = math.prod(shape)
-                if used * (count * vectors + vectors + 1) > registers:
+                if count * vectors + vectors + 1 > registers:
                     continue
-                found.append(Tile(shape, vectors, lanes, _cost(count, vectors, lanes, width, bits, shared)))
+                whole, rest = divmod(columns, lanes * vectors)
+                if rest and whole <= FEW:
+                    continue
+                cycles = _cycles(count, vectors, lanes, width, bits, shared)
+                cost = (whole * cycles + bool(rest) * SCALAR * count * lanes * vectors) / (count * columns)
+                found.append(Tile(shape, vectors, lanes, cost * _row_rest(rows, shape)))
     yield from sorted(found, key=lambda t: (t.cost, -t.lanes, t.vectors, t.rows))
 
 
-def _cost(rows: int, vectors: int, lanes: int, width: int, bits: int, shared: bool) -> float:
-    pieces = vectors * math.ceil(lanes / width)
-    rate = 2 if min(bits, bits * lanes / width) <= NARROW_BITS else 1
-    steps = rows * pieces
-    loads = rows + pieces if shared else steps + pieces
-    cycles = max(steps / rate, loads / (2 * rate) if rate == 1 else loads / 2, LATENCY)
-    return (cycles + 0.2 * loads / 2) / (rows * vectors * lanes)
+def _cycles(rows: int, vectors: int, lanes: int, width: int, bits: int, shared: bool) -> float:
+    """Of one step of the reduction in a whole tile."""
+    steps = rows * vectors
+    if lanes == 1:
+        return max(steps * SCALAR, LATENCY)
+    rate = 2 if bits * lanes / width <= NARROW_BITS else 1
+    loads = (rows if shared else steps) + vectors
+    return max(steps / rate, loads / 2, LATENCY) + 0.1 * loads
 
 
-def _lanes(columns: int, width: int) -> list[int]:
-    """Lengths of column vectors, at most a register's; a narrow odd row is taken whole."""
-    fitting = [n for n in _divisors(columns) if n <= width and n & (n - 1) == 0]
-    if fitting[-1] * 4 > width or fitting[-1] == columns:
-        return [n for n in fitting if n * 4 > width or n == columns]
-    if columns <= WHOLE:
-        return [columns]
-    return [max(n for n in _divisors(columns) if n <= WHOLE)]
+def _row_rest(rows: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    """How much more is computed because the last tile of a dimension reaches over its end."""
+    return math.prod(math.ceil(n / size) * size / n for n, size in zip(rows, shape, strict=True))
+
+
+def _powers(width: int) -> list[int]:
+    return [1 << k for k in range(width.bit_length() - 1, -1, -1)]
 
 
 def _shapes(rows: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -85,7 +95,10 @@ def _shapes(rows: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield ()
         return
     *outer, inner = rows
-    for n in _divisors(inner):
+    sizes = _divisors(inner)
+    if inner > max(MOST, 2 * FEW):
+        sizes += [n for n in range(2, MOST + 1) if inner % n and inner // n > FEW]
+    for n in sizes:
         if n == inner and outer:
             for rest in _shapes(tuple(outer)):
                 yield (*rest, n)

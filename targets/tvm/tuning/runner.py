@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tamis.targets.tvm.tuning.builder import Built
 from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost
@@ -77,9 +77,7 @@ class Runner:
             "milliseconds": MILLISECONDS,
         }
         try:
-            if self._worker is None:
-                self._worker = self._nursery.start(self._module)
-            reply = self._worker.call(request, self._seconds)
+            reply = self.ask(request)
         except WorkerLost as error:
             self._worker = None
             return Measured(error=str(error))
@@ -89,3 +87,9 @@ class Runner:
         if not (math.isfinite(us) and us > 0):
             return Measured(error=f"a time of {us} us")
         return Measured(us, probed=reply["probed"])
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's answer; a worker is started if there is none. Raises ``WorkerLost``."""
+        if self._worker is None:
+            self._worker = self._nursery.start(self._module)
+        return self._worker.call(request, self._seconds)

@@ -13,6 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.tvm.importing import import_model
 from tamis.targets.tvm.pipeline import FRONT, run_phases
+from tamis.targets.tvm.rpc.device_runner import DeviceRunner
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning.builder import Builder
 from tamis.targets.tvm.tuning.kernel_search import KernelSearch
@@ -32,7 +33,8 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
     Args:
         request: ``model`` (path of the ONNX file), ``target`` (see ``machine_target``), ``settings``, ``known`` (path
             of records as JSON lines, or None), ``trials`` (candidates measured for each kernel, earlier ones
-            included), ``seconds`` (or None) and ``seed``.
+            included), ``seconds`` (or None), ``seed`` and ``device`` (see ``rpc.session``; None:
+            measure here).
         report: Gets the phase, and after each batch of a kernel ``records`` with what is known of it now.
 
     Returns:
@@ -50,9 +52,14 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="tamis-tune-") as name:
                 folder = Path(name)
                 workers = usable_threads()
-                with Builder(nursery, request["target"], folder, workers) as builder, Runner(nursery) as runner:
+                measuring = _runner(nursery, request.get("device"), settings)
+                with Builder(nursery, request["target"], folder, workers) as builder, measuring as runner:
                     search(searches, builder, runner, folder, report, request.get("seconds"))
     return summary(searches)
+
+
+def _runner(nursery: Nursery, device: dict[str, Any] | None, settings: Settings) -> Runner:
+    return Runner(nursery) if device is None else DeviceRunner(nursery, device, settings.threads)
 
 
 def make_searches(

@@ -132,6 +132,12 @@ def test_swish() -> None:
     assert_close([x / (1 + np.exp(-1.5 * x))], run(found, {"x": x}))
 
 
+def test_what_a_body_holds_for_one_type_only() -> None:
+    found = model("g (float16[2, 3] x) => (float16[2, 3] y) { y = Celu(x) }", 28)
+    assert expand(found).modified
+    assert not {"Celu", "Elu"} & set(op_types(found))
+
+
 def test_absent_inputs() -> None:
     text = """g (float[1, 2, 3, 4] x, float[1, 2, 5, 4] p) => (float[1, 2, 3, 4] y, float[1, 2, 8, 4] k, float[1, 2, 8, 4] v)
         { y, k, v = Attention<is_causal = 1>(x, x, x, , p, p) }"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -22,13 +21,12 @@ g (float[4,8] x, float[8,8] y) => (float[4,8] a, float[4,8] b) {
 }"""
 SLOW = """
 <ir_version: 10, opset_import: ["": 20]>
-g (float[320,320] x, float[320,320] y) => (float[320,320] a) {
+g (float[768,768] x, float[768,768] y) => (float[768,768] a) {
    product = MatMul(x, y)
    again = MatMul(product, y)
    a = Relu(again)
 }"""
 
-Triple = str
 HOST = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3", "num-cores": 2}
 ARM = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "num-cores": 2}
 
@@ -43,7 +41,7 @@ def build(compiler_process: CompilerProcess, tmp_path_factory: pytest.TempPathFa
         specs = [{"name": n, "dtype": "float32", "shape": shape} for n, shape in inputs.items()]
         settings = {"threads": 2, "inputs": specs, "outputs": outputs}
         request = {"model": str(folder / "model.onnx"), "target": target, "settings": settings, "out": str(folder)}
-        compiler_process.request("build", {**request, "records": None})
+        compiler_process.request("build", {**request, "known": None, "gpu": None})
         return Library(folder / "model.so", json.loads(json.dumps(settings)))
 
     return make
@@ -63,8 +61,8 @@ def for_arm(build: Callable[..., Library]) -> Library:
 
 @pytest.fixture(scope="session")
 def slow(build: Callable[..., Library]) -> Library:
-    """A call takes a tenth of a second."""
-    return build(SLOW, HOST, {"x": [320, 320], "y": [320, 320]}, ["a"])
+    """A call takes tens of milliseconds."""
+    return build(SLOW, HOST, {"x": [768, 768], "y": [768, 768]}, ["a"])
 
 
 @pytest.fixture(scope="session")

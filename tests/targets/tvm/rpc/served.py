@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,9 +17,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from tamis.compiler.link import Link
 from tamis.targets.links.attached_process import DESCRIPTOR, AttachedProcess
 from tamis.targets.links.remote_model import RemoteModel
-from tamis.targets.tvm.rpc.reach import DEVICE_MODEL
+from tamis.targets.tvm.rpc.reach import DEVICE_MODEL, device_settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,8 +71,7 @@ class Served:
 
     def sessions(self) -> list[int]:
         """Process ids of the sessions."""
-        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True)
-        return [int(pid) for pid in listed.stdout.split()]
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def folders(self) -> list[Path]:
         """Folders of the sessions."""
@@ -91,7 +91,7 @@ class Library:
 
     def on(self, address: str, key: str | None = None, **options: Any) -> RemoteModel:
         """Loaded on a device."""
-        settings = {**self.settings, "device": {"address": address, "key": key}}
+        settings = {**self.settings, "device": device_settings(Link(kind="rpc", address=address, key=key))}
         return RemoteModel("tvm", self.path, settings, **{"program": DEVICE_MODEL, **options})
 
     def feeds(self) -> dict[str, Array]:
@@ -101,7 +101,7 @@ class Library:
 
 
 class Cut(threading.Thread):
-    """A way to ``port`` that breaks after so many bytes were sent to it.
+    """A way to ``port`` that breaks once so many bytes were sent by it; use it as a context manager.
 
     Args:
         port: Where it leads.
@@ -113,35 +113,41 @@ class Cut(threading.Thread):
         self._to, self._limit = port, limit
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
         self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.join(10)
+        self._listener.close()
 
     def run(self) -> None:
-        """Pass on what comes, until the limit."""
-        with self._listener:
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
-                threading.Thread(target=_pass_on, args=(far, near, 1 << 30), daemon=True).start()
-                if _pass_on(near, far, self._limit):
-                    return
+        """Pass on what comes over one connection after the other, until one reaches the limit."""
+        reached = False
+        while not reached:
+            near, _ = self._listener.accept()
+            with near, socket.create_connection(("127.0.0.1", self._to)) as far:
+                back = threading.Thread(target=_pass_on, args=(far, near, 1 << 30), daemon=True)
+                back.start()
+                reached = _pass_on(near, far, self._limit)
+                back.join()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket, limit: int) -> bool:
     """Whether the limit was reached."""
     count = 0
-    try:
+    with contextlib.suppress(OSError):
         while data := source.recv(4096):
             count += len(data)
             if count > limit:
                 break
             sink.sendall(data)
-    except OSError:
-        pass
     for side in (source, sink):
-        try:
+        with contextlib.suppress(OSError):
             side.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
     return count > limit
 
 

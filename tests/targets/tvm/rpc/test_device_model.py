@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tamis
 from tamis.compiler.errors import LoweringError, RuntimeFailureError
+from tamis.compiler.link import Link
+from tamis.compiler.machine import find_machine
+from tamis.compiler.target import Artifact
+from tamis.targets.links import qemu
 from tamis.targets.links.remote_model import RemoteModel
+from tamis.targets.tvm.runtime import Tvm
 from tests.targets.tvm.rpc.served import Cut, Library, Served, gone, kill_soon
 
 IMPATIENT = Path(__file__).with_name("planted_impatient.py")
@@ -35,14 +40,22 @@ def test_a_device_computes_what_is_expected(two_outputs: Library, device: Served
     model.close()
 
 
+def test_the_runtime_reaches_the_device(two_outputs: Library, device: Served) -> None:
+    runtime = Tvm(None, Link(kind="rpc", address=device.address))
+    assert runtime.unavailable(find_machine("cortex-a72")) is None
+    folder, name = two_outputs.path.parent, two_outputs.path.name
+    model = runtime.load(folder, Artifact("tvm", (name,), two_outputs.settings))
+    assert set(model(two_outputs.feeds())) == {"a", "b"}
+
+
 def test_calls_are_timed_by_the_clock_of_the_device(two_outputs: Library, slow: Library, device: Served) -> None:
     quick, long = two_outputs.on(device.address), slow.on(device.address)
     wall, cpu = quick.timed(two_outputs.feeds(), 100)
     assert 0 < wall == cpu < 100_000  # the way there and back takes longer
     started = time.perf_counter()
-    measured, _ = long.timed(slow.feeds(), 3)
+    measured, _ = long.timed(slow.feeds(), 30)
     passed = (time.perf_counter() - started) * 1e9
-    assert passed / 20 < measured < passed / 3
+    assert passed / 300 < measured < passed / 30
     quick.close()
     long.close()
 
@@ -64,29 +77,18 @@ def test_nobody_there(two_outputs: Library) -> None:
         two_outputs.on(f"127.0.0.1:{port}")
 
 
-def test_something_else_is_there(two_outputs: Library) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-
-        def answer() -> None:
-            connection, _ = other.accept()
-            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            connection.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(LoweringError, match="phase connect: what answers at .* is not TVM's RPC"):
-            two_outputs.on(f"127.0.0.1:{other.getsockname()[1]}")
-
-
 def test_the_library_is_for_another_machine(for_arm: Library, device: Served) -> None:
     with pytest.raises(LoweringError, match=r"phase load: .*check that the device is aarch64"):
         for_arm.on(device.address)
 
 
 def test_an_upload_that_is_cut_off(slow: Library, mortal: Served) -> None:
-    cut = Cut(mortal.port, slow.path.stat().st_size // 2)
-    with pytest.raises(LoweringError, match="phase upload: the connection broke"):
+    with (
+        Cut(mortal.port, slow.path.stat().st_size // 2) as cut,
+        pytest.raises(LoweringError, match="phase upload: the connection broke"),
+    ):
         slow.on(cut.address)
-    mortal.event("lost")
+    mortal.event("end")
     assert mortal.sessions() == [] and mortal.folders() == []
     slow.on(mortal.address).close()
 
@@ -109,16 +111,17 @@ def test_a_device_that_dies_in_a_measurement(slow: Library, mortal: Served, whol
     if not whole:
         assert mortal.event("crash")["how"] == "signal SIGKILL"
         again = slow.on(mortal.address)
-        assert again(feeds)["a"].shape == (320, 320)
+        assert again(feeds)["a"].shape == (768, 768)
         again.close()
 
 
 def test_a_device_that_stops_answering(slow: Library, mortal: Served) -> None:
     feeds, model = slow.feeds(), slow.on(mortal.address, program=IMPATIENT)
-    kill_soon(*mortal.sessions(), number=signal.SIGSTOP)
+    for session in mortal.sessions():
+        os.kill(session, signal.SIGSTOP)
     started = time.monotonic()
-    with pytest.raises(RuntimeFailureError, match=r"phase measure: no answer within \d+ s"):
-        model.timed(feeds, 100)
+    with pytest.raises(RuntimeFailureError, match=r"phase run: no answer within 2 s"):
+        model(feeds)
     assert time.monotonic() - started < 10
     assert gone(process_of(model))
     model.close()
@@ -142,3 +145,20 @@ def test_a_server_that_stops_ends_its_sessions(slow: Library, mortal: Served) ->
     mortal.event("end")
     assert mortal.folders() == []
     model.close()
+
+
+def test_an_emulated_device_computes_the_same(for_arm: Library, two_outputs: Library, device: Served) -> None:
+    """A server in the arm64 system."""
+    if (reason := qemu.unavailable(find_machine("cortex-a72"))) is not None:
+        pytest.fail(reason)
+    environment = qemu.environment("cortex-a72")
+    environment["PYTHONPATH"] += os.pathsep + str(Path(tamis.__file__).parents[1])
+    with Served("serve_device", command=qemu.command(), environment=environment) as emulated:
+        model, here = for_arm.on(emulated.address), two_outputs.on(device.address)
+        expected, found = here(for_arm.feeds()), model(for_arm.feeds())
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
+        with pytest.raises(LoweringError, match=r"phase load: .*check that the device is x86-64"):
+            two_outputs.on(emulated.address)
+        model.close()
+        here.close()

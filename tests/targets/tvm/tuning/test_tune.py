@@ -92,7 +92,9 @@ def test_a_search_for_another_machine_starts_afresh(
     assert compiler_process.request("tune", request_of(1, {**HERE, "threads": "4"}))["trials"] == 2
 
 
-def test_a_killed_search_loses_at_most_a_batch(database: TuningDatabase, request_of: Any) -> None:
+def test_a_killed_search_loses_at_most_a_batch(
+    compiler_process: CompilerProcess, database: TuningDatabase, request_of: Any
+) -> None:
     save = saver(database, HERE)
 
     def interrupt(report: Any) -> None:
@@ -100,12 +102,11 @@ def test_a_killed_search_loses_at_most_a_batch(database: TuningDatabase, request
         if "records" in report:
             raise KeyboardInterrupt
 
-    with CompilerProcess(threads=2) as process:
-        with pytest.raises(KeyboardInterrupt):
-            process.request("tune", request_of(3), interrupt)
-        (kept,) = database.matching(KIND, HERE)
-        assert kept.measurements["trials"] == 3
-        found = process.request("tune", request_of(3), save)  # by a new process, which names kernels as the first did
+    with CompilerProcess(threads=2) as process, pytest.raises(KeyboardInterrupt):
+        process.request("tune", request_of(3), interrupt)
+    (kept,) = database.matching(KIND, HERE)
+    assert kept.measurements["trials"] == 3
+    found = compiler_process.request("tune", request_of(3), save)  # another process, which names kernels alike
     assert found["kernels"] == 2
     assert 0 < found["trials"] <= 3
     assert json.dumps(database.get(KIND, kept.workload, HERE).value) == json.dumps(kept.value)  # type: ignore[union-attr]

@@ -1,0 +1,53 @@
+"""What a tracker lent us, shared by the processes of one compile: two models that are compared run on one device."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from tamis.targets.tvm.rpc.tracker import request
+
+T = TypeVar("T")
+
+
+def use_lease(path: Path, address: str, key: str, connect: Callable[[str, int, str], T]) -> T:
+    """Connect to the device that the tracker lent us, or to another one if it has been given back.
+
+    Args:
+        path: Of the lease; processes that name the same one share the device.
+        address: Of the tracker.
+        key: What it calls the device.
+        connect: Gets host, port and what to say; raises ``RuntimeError`` if the device refuses.
+
+    Raises:
+        DeviceError: See ``request``.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = json.loads(file.read() or "null")
+        if known is not None and known[:2] == [address, key]:
+            try:
+                return connect(*known[2:])
+            except RuntimeError:  # it was given back meanwhile
+                pass
+        lent = request(address, key)
+        file.truncate(0)
+        file.write(json.dumps([address, key, *lent]))
+        file.flush()
+        return connect(*lent)
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tamis-lease-", ignore_cleanup_errors=True)
+
+
+def lease_path() -> Path:
+    """The lease of this process and those that it starts; it vanishes with this process."""
+    return Path(_folder().name) / "lease"
