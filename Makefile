@@ -8,7 +8,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
+.PHONY: help demo test test-gpu check bench bench-peers bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(INSTALLED) ## Compile, measure and verify a real text recogniser, with o
 
 test: $(INSTALLED) ## Run the fast tests.
 	@$(RUN) -m pytest
+
+test-gpu: $(INSTALLED) ## Run the tests that need an NVIDIA GPU.
+	@$(RUN) -m pytest -m gpu
 
 check: $(INSTALLED) ## Format, lint, types, and the direction of imports.
 	@$(RUN) -m ruff format --check .

@@ -90,6 +90,7 @@ class TargetRecord(_Data):
     link: Link = Field(description="How the machine was reached.")
     executed: bool = Field(description="Whether the lowered model was run, on the machine or emulated.")
     note: str | None = Field(None, description="Why this runtime was chosen, if the recipe left it open.")
+    notes: tuple[str, ...] = Field((), description="What the runtime says of how it lowered the model.")
 
 
 class InputRecord(_Data):

@@ -96,11 +96,13 @@ class Artifact:
         runtime: Name of the runtime that made it and can load it.
         files: Paths relative to the bundle folder; the first one is the model.
         settings: Runtime settings (for example tuned session options) as plain JSON data.
+        notes: What people should know of how the model was lowered, a clause each.
     """
 
     runtime: str
     files: tuple[str, ...]
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Runner(Protocol):

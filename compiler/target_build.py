@@ -233,6 +233,7 @@ def _manifest(
             fingerprint=target.runtime.fingerprint(target.machine),
             link=target.link,
             executed=target.link.executes,
+            notes=artifact.notes,
         ),
         inputs={t.name: InputRecord(dtype=t.dtype.name, shape=t.shape) for t in made.spec.tensors},
         dims=dict(made.spec.dims),

@@ -148,6 +148,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     return {
         "bundle": bundle.path,
         "runtime": made.target.note,
+        "lowering": "; ".join(made.target.notes) or None,
         "executed": None
         if made.target.executed
         else f"no (link {made.target.link.kind}); results proven on this machine",

@@ -11,7 +11,12 @@ import numpy as np
 from tamis.compiler.errors import LoweringError, RuntimeFailureError
 from tamis.compiler.feed_check import check_feeds
 from tamis.compiler.graph_pass import Feeds
-from tamis.targets.links.tvm_library import TvmLibrary
+from tamis.targets.links import serve_model
+
+
+def library_kind(settings: Mapping[str, Any]) -> str:
+    """Which of ``serve_model.KINDS`` an artifact is."""
+    return "tvm-cuda" if settings.get("gpu") else "tvm"
 
 
 class LibraryRunner:
@@ -31,7 +36,7 @@ class LibraryRunner:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._where = str(path)
         try:
-            self._library = TvmLibrary(path, settings)
+            self._library = serve_model.load(library_kind(settings), str(path), settings)
         except (OSError, ImportError, RuntimeError, KeyError, TypeError) as error:
             found = f"{type(error).__name__}: {error}"
             raise LoweringError("the library cannot be loaded", where=self._where, found=found[:400]) from error

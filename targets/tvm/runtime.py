@@ -22,8 +22,11 @@ from tamis.targets.hardware.host import detect, host_arch
 from tamis.targets.links import qemu
 from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
+from tamis.targets.tvm.gpu import nvrtc
+from tamis.targets.tvm.gpu.device import device_missing
 from tamis.targets.tvm.legalize import LEGALIZATION
-from tamis.targets.tvm.library import LibraryRunner
+from tamis.targets.tvm.library import LibraryRunner, library_kind
+from tamis.targets.tvm.notes import lowering_notes
 from tamis.targets.tvm.precheck import unsupported_nodes
 from tamis.targets.tvm.request import compile_request
 from tamis.targets.tvm.rpc.reach import DEVICE_MODEL, device_settings, unreachable
@@ -69,7 +72,8 @@ class Tvm(Runtime[TvmOptions]):
         """See ``Runtime.unavailable``: the compiler must be installed, and the link must reach such a machine."""
         if self.name not in machine.runtimes:
             return f"machine {machine.name} is served by {', '.join(machine.runtimes)} only, not by {self.name}"
-        return _not_installed() or self._unreachable(machine)
+        compiler = nvrtc.unavailable() if machine.gpu is not None else None
+        return _not_installed() or compiler or self._unreachable(machine)
 
     def _unreachable(self, machine: Machine) -> str | None:
         if self.link.kind == "none":
@@ -80,13 +84,14 @@ class Tvm(Runtime[TvmOptions]):
             return qemu.unavailable(machine)
         here = detect()
         missing = sorted(set(machine.isa) - set(here.isa))
+        reason: str | None = None
         if machine.gpu is not None:
-            reason = f"this process has no {machine.gpu.compute} GPU"
+            reason = device_missing(machine.gpu)
         elif machine.arch != host_arch():
             reason = f"this machine is {host_arch()}, not {machine.arch}"
         elif missing:
             reason = f"this machine lacks {', '.join(missing)} of {machine.name}"
-        else:
+        if reason is None:
             return None
         emulate = "" if machine.gpu else " 'link: qemu' to emulate it,"
         return f"{reason}; add{emulate} 'link: {{rpc: host:port}}' to use a device, or 'link: none' to compile without running"
@@ -132,10 +137,13 @@ class Tvm(Runtime[TvmOptions]):
         """
         emulated = machine.llvm.cpu if self.link.kind == "qemu" else None
         edges = {"inputs": _inputs(model), "outputs": [str(value.name) for value in model.graph.outputs]}
-        chosen = Settings.model_validate({**settings, **edges, "emulated_cpu": emulated})
+        chosen = Settings.model_validate(
+            {**settings, **edges, "emulated_cpu": emulated, "gpu": machine.gpu and machine.gpu.compute}
+        )
         with compile_request(model, machine, chosen, database, self.fingerprint(machine)) as request:
             built = self.compiler(machine).request("build", {**request, "out": str(folder)})
-        return Artifact(self.name, tuple(built["files"]), chosen.to_json())
+        notes = lowering_notes(model, built)
+        return Artifact(self.name, tuple(built["files"]), chosen.to_json(), notes)
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
         """The library in a process of its own, emulated or on a device if that is the link."""
@@ -145,7 +153,7 @@ class Tvm(Runtime[TvmOptions]):
                 self.name, path, {**settings, "device": device_settings(self.link)}, program=DEVICE_MODEL
             )
         if self.link.kind != "qemu":
-            return RemoteModel(self.name, path, settings)
+            return RemoteModel(library_kind(settings), path, settings)
         environment = qemu.environment(Settings.model_validate(settings).emulated_cpu)
         return RemoteModel(self.name, path, settings, command=qemu.command(), environment=environment)
 

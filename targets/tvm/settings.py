@@ -56,6 +56,7 @@ class Settings(BaseModel):
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[str, ...] = ()
     emulated_cpu: str | None = None
+    gpu: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """As stored in an artifact."""

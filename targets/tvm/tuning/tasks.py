@@ -6,6 +6,7 @@ Runs in the compiler process.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from tvm.s_tir.schedule import Schedule
 
 SCHEDULED = "tirx.is_scheduled"
 LAYOUT_FREE = "layout_free_buffers"
+NARROW = 1 << 30
+"""Arrays of fewer elements are indexed with 32 bits; a border or a last tile may add some."""
 LONG_NAMES = (
     "max_pool2d",
     "avg_pool2d",
@@ -111,7 +114,16 @@ def layout_free(module: tvm.IRModule) -> tuple[int, ...]:
 
 def scheduled(schedule: Schedule, name: str) -> tvm.tirx.PrimFunc:
     """The function of a schedule, as part of a model again."""
-    return schedule.mod["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
+    return narrowed(schedule.mod)["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
+
+
+def narrowed(module: tvm.IRModule) -> tvm.IRModule:
+    """A kernel with 32-bit loops and indices, if its arrays are small enough.
+
+    TVM narrows them later by itself, but then loses the mark of loops that are to be divided at their last tile.
+    """
+    sizes = [math.prod(int(n) for n in b.shape) for b in module["main"].params]
+    return tvm.tirx.transform.ForceNarrowIndexToInt32()(module) if max(sizes) < NARROW else module
 
 
 def _calls(module: tvm.IRModule) -> dict[str, int]:

@@ -60,14 +60,28 @@ def test_calls_are_timed_by_the_clock_of_the_device(two_outputs: Library, slow: 
     long.close()
 
 
-def test_a_session_leaves_nothing_on_the_device(two_outputs: Library, mortal: Served) -> None:
-    model = two_outputs.on(mortal.address)
-    (session,) = mortal.sessions()
-    (folder,) = mortal.folders()
+def test_a_session_ends_with_its_client_and_with_its_server(slow: Library, mortal: Served) -> None:
+    feeds, model = slow.feeds(), slow.on(mortal.address)
+    (session,), (folder,) = mortal.sessions(), mortal.folders()
     assert [file.name for file in folder.iterdir()] == ["model.so"]
     model.close()
     mortal.event("end")
-    assert not folder.exists() and gone(session)
+    assert gone(session) and not folder.exists()
+
+    model = slow.on(mortal.address)
+    (session,) = mortal.sessions()
+    kill_soon(process_of(model))
+    with pytest.raises(RuntimeFailureError, match="SIGKILL"):
+        model.timed(feeds, 1000)
+    mortal.event("end")
+    assert gone(session, 1) and mortal.folders() == []
+
+    model = slow.on(mortal.address)
+    (session,) = mortal.sessions()
+    os.kill(mortal.pid, signal.SIGTERM)
+    mortal.event("end")
+    assert gone(session) and mortal.folders() == []
+    model.close()
 
 
 def test_nobody_there(two_outputs: Library) -> None:
@@ -93,26 +107,24 @@ def test_an_upload_that_is_cut_off(slow: Library, mortal: Served) -> None:
     slow.on(mortal.address).close()
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["session", "server"])
-def test_a_device_that_dies_in_a_measurement(slow: Library, mortal: Served, whole: bool) -> None:
-    feeds, model = slow.feeds(), slow.on(mortal.address)
-    model(feeds)
-    client, sessions = process_of(model), mortal.sessions()
-    kill_soon(mortal.pid if whole else sessions[0])
-    started = time.monotonic()
-    with pytest.raises(RuntimeFailureError, match="phase measure: the connection broke"):
-        model.timed(feeds, 1000)
-    assert time.monotonic() - started < 5
-    assert all(gone(pid) for pid in sessions)
-    with pytest.raises(RuntimeFailureError, match="phase run: the connection broke"):
-        model(feeds)
-    model.close()
-    assert gone(client)
-    if not whole:
-        assert mortal.event("crash")["how"] == "signal SIGKILL"
-        again = slow.on(mortal.address)
-        assert again(feeds)["a"].shape == (768, 768)
-        again.close()
+def test_a_device_that_dies_in_a_measurement(slow: Library, mortal: Served) -> None:
+    feeds = slow.feeds()
+    for victim in ("session", "server"):
+        model = slow.on(mortal.address)
+        assert model(feeds)["a"].shape == (768, 768)
+        client, sessions = process_of(model), mortal.sessions()
+        kill_soon(mortal.pid if victim == "server" else sessions[0])
+        started = time.monotonic()
+        with pytest.raises(RuntimeFailureError, match="phase measure: the connection broke"):
+            model.timed(feeds, 1000)
+        assert time.monotonic() - started < 5
+        assert all(gone(pid) for pid in sessions)
+        with pytest.raises(RuntimeFailureError, match="phase run: the connection broke"):
+            model(feeds)
+        model.close()
+        assert gone(client)
+        if victim == "session":
+            assert mortal.event("crash")["how"] == "signal SIGKILL"
 
 
 def test_a_device_that_stops_answering(slow: Library, mortal: Served) -> None:
@@ -123,28 +135,8 @@ def test_a_device_that_stops_answering(slow: Library, mortal: Served) -> None:
     with pytest.raises(RuntimeFailureError, match=r"phase run: no answer within 2 s"):
         model(feeds)
     assert time.monotonic() - started < 10
+    model.close()
     assert gone(process_of(model))
-    model.close()
-
-
-def test_a_client_that_dies_takes_its_session_along(slow: Library, mortal: Served) -> None:
-    feeds, model = slow.feeds(), slow.on(mortal.address)
-    (session,) = mortal.sessions()
-    kill_soon(process_of(model))
-    with pytest.raises(RuntimeFailureError, match="SIGKILL"):
-        model.timed(feeds, 1000)
-    mortal.event("end")
-    assert gone(session, 1) and mortal.folders() == []
-
-
-def test_a_server_that_stops_ends_its_sessions(slow: Library, mortal: Served) -> None:
-    model = slow.on(mortal.address)
-    sessions = mortal.sessions()
-    os.kill(mortal.pid, signal.SIGTERM)
-    assert all(gone(session) for session in sessions)
-    mortal.event("end")
-    assert mortal.folders() == []
-    model.close()
 
 
 def test_an_emulated_device_computes_the_same(for_arm: Library, two_outputs: Library, device: Served) -> None:
