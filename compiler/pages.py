@@ -20,7 +20,7 @@ from tamis.compiler.errors import TamisError, error_classes
 from tamis.compiler.fields_table import markdown, rows
 from tamis.compiler.graph_pass import Contract
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import Machine
+from tamis.compiler.target import Gpu, Machine
 
 CONTRACTS = {
     Contract.EXACT: "same bits on the same kernels",
@@ -126,8 +126,10 @@ def _machine(name: str) -> list[str]:
     cells = [
         (f"`{row.name}`", _value(data, row.name), row.description)
         for row in rows(Machine)
-        if row.name not in ("name", "description")
+        if row.name not in ("name", "description", "gpu")
     ]
+    if machine.gpu is not None:
+        cells += [(f"`gpu.{row.name}`", _value(data["gpu"], row.name), row.description) for row in rows(Gpu)]
     return [f"# {name}", machine.description, markdown(("field", "value", "meaning"), cells)]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from tamis.compiler.bundle import Bundle, is_bundle, open_bundle
@@ -62,10 +63,16 @@ def open_runnable(path: Path, *, threads: int | None = None, optimize: bool = Tr
 def _interface(bundle: Bundle) -> ir.Model:
     """A model with the bundle's inputs and no nodes."""
     inputs = [
-        ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(ir.DataType[tensor.dtype]))
+        ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(_element_type(tensor.dtype)))
         for name, tensor in bundle.report.inputs.items()
     ]
     return ir.Model(ir.Graph(inputs, [], nodes=[], opset_imports={"": 17}), ir_version=8)
+
+
+def _element_type(name: str) -> ir.DataType:
+    """Of NumPy's name of it; texts are objects there."""
+    dtype = np.dtype(name)
+    return ir.DataType.STRING if dtype.kind in "UOS" else ir.DataType.from_numpy(dtype)
 
 
 def load_unoptimized(model: ir.Model) -> Runner:

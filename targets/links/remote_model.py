@@ -21,6 +21,7 @@ from tamis.targets.links.attached_process import DESCRIPTOR, AttachedProcess
 PROGRAM = Path(serve_model.__file__).resolve()
 SECONDS = 600.0
 """Time limit of an answer; a call that is timed gets it for each ten calls."""
+LONGEST_WAIT = 86_400.0
 LONGEST_REASON = 400
 
 
@@ -104,7 +105,7 @@ class RemoteModel:
         if feeds is not self._timed:
             self(feeds)
             self._timed = feeds
-        seconds = self._seconds * max(1.0, count / 10)
+        seconds = min(self._seconds * max(1.0, count / 10), LONGEST_WAIT)
         found, _ = self._ask({"request": "time", "count": count}, "was timed", seconds=seconds)
         return float(found["wall"]), float(found["cpu"])
 

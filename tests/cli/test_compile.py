@@ -210,6 +210,9 @@ def test_catalogue_commands(tamis: Command) -> None:
             ran = tamis("explain", row["name"])
             assert ran.status == 0, ran
             assert len(ran.out) > 100
-    assert json.loads(tamis("doctor", "--json").out)["runtimes"] == {"onnxruntime": "available"}
+    assert json.loads(tamis("doctor", "--json").out)["runtimes"] == {
+        "onnxruntime": "available",
+        "tvm": "available",
+    }
     assert tamis("doctor").status == 0
     assert tamis("--version").out == f"tamis {package.__version__}\n"

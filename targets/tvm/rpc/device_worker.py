@@ -43,7 +43,9 @@ def _measure(session: DeviceSession, request: dict[str, Any]) -> dict[str, Any]:
     session.upload(path)
     module = session.load(path)
     with session.phase("run", CALL_SECONDS):
-        arrays = [fill(i, *a, i in request["constant"]) for i, a in enumerate(request["arguments"])]
+        arrays = [
+            fill(i, dtype, shape, i in request["constant"]) for i, (dtype, shape) in enumerate(request["arguments"])
+        ]
         arguments = [session.tensor(array) for array in arrays]
         module.get_function("main")(*arguments)
         after = [session.array(argument) for argument in arguments]

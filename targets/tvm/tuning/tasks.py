@@ -122,8 +122,13 @@ def narrowed(module: tvm.IRModule) -> tvm.IRModule:
 
     TVM narrows them later by itself, but then loses the mark of loops that are to be divided at their last tile.
     """
-    sizes = [math.prod(int(n) for n in b.shape) for b in module["main"].params]
-    return tvm.tirx.transform.ForceNarrowIndexToInt32()(module) if max(sizes) < NARROW else module
+    buffers = module["main"].params
+    if any(b.dtype == "int64" or math.prod(int(n) for n in b.shape) >= NARROW for b in buffers):
+        return module
+    try:
+        return tvm.tirx.transform.ForceNarrowIndexToInt32()(module)
+    except tvm.error.InternalError:  # an intermediate array holds 64-bit integers
+        return module
 
 
 def _calls(module: tvm.IRModule) -> dict[str, int]:

@@ -163,6 +163,6 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     return False
 
 
-def kill_soon(*pids: int, number: int = signal.SIGKILL, seconds: float = 0.5) -> None:
-    """Send a signal to processes, a little later."""
-    threading.Timer(seconds, lambda: [os.kill(pid, number) for pid in pids]).start()
+def kill_soon(pid: int, seconds: float = 0.5) -> None:
+    """Kill a process, a little later."""
+    threading.Timer(seconds, os.kill, (pid, signal.SIGKILL)).start()
