@@ -10,6 +10,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def measure(name: str, trials: list[int]) -> dict[str, dict[str, Any]]:
                 results[str(count)] = {"error": str(error)}
                 continue
             seconds = time.monotonic() - started
-            ratio = compare_loads(lambda: _call(reference), lambda out=out: _call(out), seconds=SECONDS)
+            ratio = compare_loads(partial(_call, reference), partial(_call, out), seconds=SECONDS)
             results[str(count)] = {"compile_seconds": round(seconds, 1), **ratio.to_dict()}
     return results
 
@@ -75,7 +76,7 @@ def _call(path: Path) -> Call:
 
 def _cell(result: dict[str, Any]) -> str:
     if "error" in result:
-        return result["error"][:60]
+        return str(result["error"])[:60]
     return f"{result['speedup']:.2f} ({result['low']:.2f} to {result['high']:.2f})"
 
 

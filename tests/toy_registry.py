@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 from tamis.compiler import registry
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Stage
 from tamis.compiler.target import Artifact, Machine, Runner, Runtime, RuntimeOptions
+from tamis.compiler.tuning_database import TuningDatabase
 
 
 class ToyPass(GraphPass[PassOptions]):
@@ -69,7 +70,14 @@ class ToyRuntime(Runtime[ToyRuntimeOptions]):
     def unsupported(self, model: ir.Model, machine: Machine) -> list[str]:
         return []
 
-    def lower(self, model: ir.Model, folder: Path, settings: Mapping[str, JsonValue]) -> Artifact:
+    def lower(
+        self,
+        model: ir.Model,
+        folder: Path,
+        machine: Machine,
+        settings: Mapping[str, JsonValue],
+        database: TuningDatabase,
+    ) -> Artifact:
         raise NotImplementedError
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:

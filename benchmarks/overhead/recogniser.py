@@ -19,13 +19,13 @@ import onnxsim
 from benchmarks.zoo.entries import entry
 from benchmarks.zoo.folder import build
 from tamis.compiler.adversarial import adversarial_feeds
+from tamis.compiler.apply_steps import VERIFY_SAMPLES
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Pipeline
 from tamis.compiler.prepare import Prepared, prepare
 from tamis.compiler.recipe_file import load_recipe
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
-from tamis.compiler.target_build import VERIFY_SAMPLES
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verifier
 

@@ -12,6 +12,7 @@ from tamis.compiler.errors import DataError, LoweringError, RuntimeFailureError
 from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model
 from tamis.compiler.target import Artifact, TuneResult
+from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.onnxruntime.runtime import OnnxRuntime
 from tamis.targets.onnxruntime.session import import_onnxruntime
 from tamis.targets.onnxruntime.settings import OnnxRuntimeOptions, Settings
@@ -52,9 +53,10 @@ def test_lowering_is_deterministic_and_loads(tmp_path: Path) -> None:
     runtime = OnnxRuntime(OnnxRuntimeOptions(threads=1))
     settings = runtime.default_settings(HOST)
     assert settings["threads"] == 1
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        artifact = runtime.lower(net(), tmp_path / name, settings)
+    with TuningDatabase(tmp_path / "tuning.sqlite") as database:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            artifact = runtime.lower(net(), tmp_path / name, HOST, settings, database)
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
     np.testing.assert_allclose(runtime.load(tmp_path / "a", artifact)(FEEDS)["y"], WANT, rtol=1e-5, atol=1e-5)
 

@@ -74,7 +74,7 @@ def test_a_search_is_stored_reused_and_continued(
     stored = list(database.matching(KIND, HERE))
     assert len(stored) == 2
     for record in stored:
-        times = [s["us"] for s in record.value["schedules"]]  # type: ignore[union-attr, index, call-overload]
+        times: list[float] = [s["us"] for s in record.value["schedules"]]  # type: ignore[union-attr, index, call-overload, misc]
         assert times == sorted(times)
         assert record.measurements["cost"] == times[0] <= record.measurements["default_us"] + 0.001
     again = compiler_process.request("tune", request_of(4))
