@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -26,19 +26,7 @@ from tamis.compiler.paired_ratio import Times, ratio_of
 from tamis.compiler.timings import Comparison, Pairs, Timing, comparison_of
 
 Call = Callable[[], object]
-
-
-@runtime_checkable
-class SelfTimed(Protocol):
-    """A call that times itself where the model runs: in another process, or on a device."""
-
-    def __call__(self) -> object:
-        """Run once."""
-        ...
-
-    def timed(self, count: int) -> tuple[float, float]:
-        """Run ``count`` times; wall and CPU time of one run, nanoseconds."""
-        ...
+"""What is timed. One that has ``timed(count)``, as ``Remote`` has, times itself."""
 
 
 MIN_GAIN = 0.03
@@ -69,7 +57,7 @@ class Remote:
         return self._runner(self._feeds)
 
     def timed(self, count: int) -> tuple[float, float]:
-        """See ``SelfTimed``."""
+        """Run ``count`` times; wall and CPU time of one run, nanoseconds, where the model runs."""
         wall, cpu = self._runner.timed(self._feeds, count)
         return float(wall), float(cpu)
 
@@ -229,10 +217,10 @@ def _pairs(
 
 def _sample(call: Call, count: int, clock: Clock) -> tuple[float, float]:
     """Wall and CPU time of a call, nanoseconds, over ``count`` calls."""
-    if isinstance(call, SelfTimed):
-        times = call.timed(count)
+    if (timed := getattr(call, "timed", None)) is not None:
+        wall, cpu = timed(count)
         time.sleep(SETTLE_SECONDS)
-        return times
+        return wall, cpu
     cpu, wall = clock.cpu(), clock.wall()
     for _ in repeat(None, count):
         call()

@@ -1,4 +1,7 @@
-"""Schedules of single stages of a kernel: element-wise ones, and sums over what lies together in memory."""
+"""Schedules of single stages of a kernel: element-wise ones, and sums over what lies together in memory.
+
+Runs in the compiler process.
+"""
 
 from __future__ import annotations
 
