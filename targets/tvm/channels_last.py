@@ -15,6 +15,8 @@ import tvm_ffi
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tamis.targets.tvm.fold_with_numpy import fold_with_numpy, rewritten
+
 RANK = 4
 ELEMENTWISE = frozenset(
     f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
@@ -55,7 +57,7 @@ class _Raise(PyExprMutator):  # type: ignore[misc]
         callee, operands = call.args[:2]
         if len(operands) != 2 or _rank(operands[0]) != RANK:
             return call
-        comparison = COMPARISONS.get(_only_block(self.builder_.get()[callee]))
+        comparison = COMPARISONS.get(_only_block(self.builder_.get()[callee]) or "")
         return call if comparison is None else comparison(operands[0], self._raised(operands[1], operands[0]))
 
     def _raised(self, value: relax.Expr, other: relax.Expr) -> relax.Expr:
@@ -82,35 +84,16 @@ class _Raise(PyExprMutator):  # type: ignore[misc]
         return raised
 
 
-@mutator
-class _Transpose(PyExprMutator):  # type: ignore[misc]
-    """Transposed constants are transposed here: TVM would compile a kernel for each."""
-
-    def visit_call_(self, call: relax.Call) -> relax.Expr:
-        call = self.visit_expr_post_order(call)
-        if getattr(call.op, "name", "") != "relax.permute_dims" or call.attrs.axes is None:
-            return call
-        found = call.args[0]
-        found = self.lookup_binding(found) if isinstance(found, relax.Var) else found
-        if not isinstance(found, tvm.ir.GenericConst):
-            return call
-        array = found.value.numpy()
-        return relax.const(np.ascontiguousarray(array.transpose([int(a) for a in call.attrs.axes])), str(array.dtype))
-
-
 def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     """Convolutions with channels last; transpositions only where the layout really changes."""
-    module = relax.transform.DeadCodeElimination()(_rewritten(_Raise(module), module))
+    module = relax.transform.CanonicalizeBindings()(rewritten(_Raise(module), module))
     module = relax.transform.ConvertLayout(LAYOUTS)(module)
-    module = _rewritten(_Transpose(module), module)
-    return relax.transform.DeadCodeElimination()(module)
+    return fold_with_numpy(module)
 
 
-def _rewritten(rewriter: PyExprMutator, module: tvm.IRModule) -> tvm.IRModule:
-    for variable, function in module.functions_items():
-        if isinstance(function, relax.Function):
-            rewriter.builder_.update_func(variable, rewriter.visit_expr(function))
-    return rewriter.builder_.get()
+ChannelsLast = tvm.transform.module_pass(
+    lambda module, context: channels_last(module), opt_level=0, name="ChannelsLast"
+)
 
 
 def _only_block(function: tvm.tirx.PrimFunc) -> str | None:

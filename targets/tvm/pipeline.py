@@ -13,13 +13,13 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tamis.targets.tvm.channels_last import ChannelsLast
+from tamis.targets.tvm.fold_with_numpy import FoldWithNumpy
 from tamis.targets.tvm.importing import Report
 from tamis.targets.tvm.settings import Settings
 
 Transform = Any
 """A pass of TVM."""
-
-DENSE = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ FRONT = (
         "simplify",
         lambda s: [
             relax.transform.DecomposeOpsForInference(),
+            FoldWithNumpy,
             relax.transform.FoldConstant(),
             relax.transform.CanonicalizeBindings(),
         ],
     ),
     Phase(
         "convert layout",
-        lambda s: [relax.transform.ConvertLayout(DENSE), relax.transform.FoldConstant()] if s.layout == "nhwc" else [],
+        lambda s: [ChannelsLast] if s.layout == "nhwc" else [],
     ),
     Phase(
         "legalize",

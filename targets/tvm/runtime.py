@@ -24,6 +24,7 @@ from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.gpu import nvrtc
 from tamis.targets.tvm.gpu.device import device_missing
+from tamis.targets.tvm.layout import preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.library import LibraryRunner, library_kind
 from tamis.targets.tvm.notes import lowering_notes
@@ -137,8 +138,15 @@ class Tvm(Runtime[TvmOptions]):
         """
         emulated = machine.llvm.cpu if self.link.kind == "qemu" else None
         edges = {"inputs": _inputs(model), "outputs": [str(value.name) for value in model.graph.outputs]}
+        layout = settings["layout"] or preferred_layout(model, machine)
         chosen = Settings.model_validate(
-            {**settings, **edges, "emulated_cpu": emulated, "gpu": machine.gpu and machine.gpu.compute}
+            {
+                **settings,
+                **edges,
+                "layout": layout,
+                "emulated_cpu": emulated,
+                "gpu": machine.gpu and machine.gpu.compute,
+            }
         )
         with compile_request(model, machine, chosen, database, self.fingerprint(machine)) as request:
             built = self.compiler(machine).request("build", {**request, "out": str(folder)})
@@ -173,9 +181,14 @@ class Tvm(Runtime[TvmOptions]):
         """The same module compiled for the machine at hand: the same arithmetic but for the order of sums."""
         scratch = tempfile.TemporaryDirectory(prefix="tamis-")
         here = Tvm(self.options)
+        layout = settings["layout"] or preferred_layout(model, machine)
         try:
             artifact = here.lower(
-                model, Path(scratch.name), detect(), {**settings, "threads": usable_threads()}, database
+                model,
+                Path(scratch.name),
+                detect(),
+                {**settings, "layout": layout, "threads": usable_threads()},
+                database,
             )
             runner = here.load(Path(scratch.name), artifact)
         finally:

@@ -20,7 +20,9 @@ class TvmOptions(RuntimeOptions):
         None, ge=1, le=1024, description="Threads of a kernel, the calling one included; default: the machine's."
     )
     layout: Layout | None = Field(
-        None, description="Layout of convolutions; tuning tries both if it is left open; default: nchw."
+        None,
+        description="Layout of convolutions; if it is left open, tuning tries both, and without tuning it follows from "
+        "the model: nhwc for dense convolutions and narrow images, else nchw.",
     )
     prepack: bool | None = Field(
         None, description="Whether weights are stored in the order in which tuned kernels read them; default: true."
@@ -50,7 +52,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threads: int = Field(ge=1, le=1024)
-    layout: Layout = "nchw"
+    layout: Layout | None = None
     prepack: bool = True
     params: Params = "embedded"
     inputs: tuple[TensorSpec, ...] = ()

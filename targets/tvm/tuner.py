@@ -17,6 +17,7 @@ from tamis.compiler.measure import Call, call_of
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.target import Artifact, Machine, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
+from tamis.targets.tvm.layout import LAYOUTS, convolutions
 from tamis.targets.tvm.request import compile_request
 from tamis.targets.tvm.rpc.reach import device_settings
 from tamis.targets.tvm.settings import Layout
@@ -25,7 +26,6 @@ from tamis.targets.tvm.tuning.store import saver
 if TYPE_CHECKING:
     from tamis.targets.tvm.runtime import Tvm
 
-LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
 TRIALS = 64
 """For each kernel, if the recipe gives no number."""
 SEED = 0
@@ -36,7 +36,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Tuner:
-    """Searches schedules, in either layout if the recipe leaves it open and both could pay, and keeps the faster one."""
+    """Searches schedules, in either layout if the recipe leaves it open and there are convolutions, and keeps the faster one."""
 
     runtime: Tvm
     model: ir.Model
@@ -60,10 +60,10 @@ class Tuner:
         return TuneResult(settings.to_json(), {"trials": trials, "layouts": records, "compared": compared})
 
     def _layouts(self) -> tuple[Layout, ...]:
-        """Those worth a search: channels last pays for dense convolutions only."""
+        """Those worth a search: both, if there is a convolution."""
         if self.runtime.options.layout is not None:
             return (self.runtime.options.layout,)
-        return LAYOUTS if any(is_dense_conv(node) for node in self.model.graph) else LAYOUTS[:1]
+        return LAYOUTS if convolutions(self.model) else LAYOUTS[:1]
 
     def _search(self, layout: Layout, budget: TuneBudget, shares: int, progress: Progress) -> dict[str, Any]:
         runtime, machine = self.runtime, self.machine
@@ -102,14 +102,6 @@ class Tuner:
 
     def _call(self, folder: Path, artifact: Artifact) -> Call:
         return call_of(self.runtime.load(folder, artifact), self.feeds)
-
-
-def is_dense_conv(node: ir.Node) -> bool:
-    """A convolution that sums over channels and places."""
-    if node.op_type != "Conv" or node.attributes.get_int("group", 1) != 1:
-        return False
-    weight = node.inputs[1]
-    return weight is not None and weight.shape is not None and any(d != 1 for d in list(weight.shape)[2:])
 
 
 def _part(progress: Progress, index: int, count: int) -> Progress:

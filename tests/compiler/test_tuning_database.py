@@ -106,3 +106,61 @@ def _environment() -> dict[str, str]:
 
     root = Path(__file__).resolve().parents[2]
     return {**os.environ, "PYTHONPATH": str(root / "src")}
+
+
+@pytest.mark.parametrize(
+    ("here", "imported", "kept"), [(5.0, 4.0, 4.0), (4.0, 5.0, 4.0), (None, 4.0, None), (4.0, None, 4.0)]
+)
+def test_an_import_keeps_the_better_of_two_records(
+    here: float | None, imported: float | None, kept: float | None, path: Path, tmp_path: Path
+) -> None:
+    with TuningDatabase(path) as database:
+        database.put("schedule", "w", HERE, {"cost": imported}, {"cost": imported})
+        database.export_to(tmp_path / "records.jsonl")
+    with TuningDatabase(tmp_path / "other.sqlite") as other:
+        other.put("schedule", "w", HERE, {"cost": here}, {"cost": here})
+        assert other.import_from(tmp_path / "records.jsonl") == (kept != here)
+        found = other.get("schedule", "w", HERE)
+        assert found is not None and found.value == {"cost": kept}
+
+
+def test_a_failed_import_of_better_records_replaces_nothing(path: Path, tmp_path: Path) -> None:
+    with TuningDatabase(path) as database:
+        database.put("schedule", "w", HERE, {}, {"cost": 1.0})
+        database.export_to(tmp_path / "records.jsonl")
+        database.put("schedule", "w", HERE, {}, {"cost": 2.0})
+        (tmp_path / "records.jsonl").write_text((tmp_path / "records.jsonl").read_text() + "{}\n")
+        with pytest.raises(TuningError):
+            database.import_from(tmp_path / "records.jsonl")
+        assert [r.measurements for r in database.items()] == [{"cost": 2.0}]
+
+
+def test_an_update_sees_what_is_stored(path: Path) -> None:
+    with TuningDatabase(path) as one, TuningDatabase(path) as two:
+        for database in (one, two, one):
+            database.update(
+                "count", "w", HERE, lambda old: ({"n": 1 if old is None else old.measurements["n"] + 1}, {"n": 1})
+            )
+        found = two.get("count", "w", HERE)
+    assert found is not None and found.value == {"n": 2}
+
+
+def test_an_update_that_fails_changes_nothing(path: Path) -> None:
+    with TuningDatabase(path) as database:
+        database.put("count", "w", HERE, {"n": 1}, {})
+        with pytest.raises(ZeroDivisionError):
+            database.update("count", "w", HERE, lambda old: ({"n": 1 // 0}, {}))
+        database.put("count", "v", HERE, {"n": 2}, {})
+        assert [r.value for r in database.items()] == [{"n": 2}, {"n": 1}]
+
+
+def test_records_of_one_target_and_kind(path: Path) -> None:
+    with TuningDatabase(path) as database:
+        for kind, workload, target in (
+            ("a", "w2", HERE),
+            ("a", "w1", HERE),
+            ("b", "w1", HERE),
+            ("a", "w1", {"cpu": "b"}),
+        ):
+            database.put(kind, workload, target, {}, {})
+        assert [r.workload for r in database.matching("a", HERE)] == ["w1", "w2"]

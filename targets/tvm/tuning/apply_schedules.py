@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tvm
 
+from tamis.targets.tvm.tuning import vector_math
 from tamis.targets.tvm.tuning.default_schedule import default_schedule
 from tamis.targets.tvm.tuning.records import apply_trace
 from tamis.targets.tvm.tuning.store import Stored
@@ -37,13 +38,14 @@ class Counts:
 def apply_schedules(
     module: tvm.IRModule, target: tvm.target.Target, known: Mapping[str, Stored]
 ) -> tuple[tvm.IRModule, Counts]:
-    """Schedule all kernels of a module that the front passes made.
+    """Schedule all kernels of a module that the front passes made, and let code generation vectorize their functions.
 
     Args:
         module: Not changed.
         target: Of kind ``llvm``.
         known: Records by workload, see ``records``.
     """
+    vector_math.register()
     counts, updated = Counts(), tvm.IRModule(module.functions, attrs=module.attrs, global_infos=module.global_infos)
     for variable, function in module.functions_items():
         if not is_kernel(function):

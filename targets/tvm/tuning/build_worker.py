@@ -9,6 +9,9 @@ from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 from tvm.target import Target
 
 from tamis.targets.tvm.export import ZigLinker
+from tamis.targets.tvm.tuning import vector_math
+
+vector_math.register()
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ UNROLLED = 192
 """Statements in the innermost loops, at most, when those over a window are written out."""
 WINDOW = 32
 """A reduction of so few steps is a window."""
+SHARES = 4
+"""For each thread, at least, so that the last one does not wait long."""
 CHOICES = 4
 """Tiles that are proposed."""
 
@@ -184,7 +186,9 @@ def _cut(schedule: Schedule, shell: SBlockRV, parts: Parts, facts: BlockFacts, p
         return Cut([piece], [blocks[i] for i in order], inner, uneven)
     if parts.padding is not None:
         return Cut([blocks[order[0]]], [blocks[i] for i in order[1:]], inner, uneven)
-    even = list(itertools.takewhile(lambda i: i not in ragged, order)) or order[:1]
+    even = [i for i in order if i not in ragged]
+    if math.prod(int(schedule.get(blocks[i]).extent) for i in even) < unit.threads * SHARES and ragged:
+        even = [ragged[0]]
     return Cut([blocks[i] for i in even], [blocks[i] for i in order if i not in even], inner, uneven)
 
 

@@ -17,6 +17,8 @@ SCALAR = 1.0
 """Cycles of a multiply-add that is not vectorized."""
 NARROW_BITS = 256
 """Wider units of today's CPUs do one operation a cycle where those of this width do two."""
+RAGGED = 1.05
+"""What a rest costs in code and balance, beside its computation."""
 MOST = 14
 """Rows of a tile that does not divide its dimension."""
 FEW = 4
@@ -66,7 +68,8 @@ def tiles(rows: tuple[int, ...], columns: int, width: int, bits: int, registers:
                     continue
                 cycles = _cycles(count, vectors, lanes, width, bits, shared)
                 cost = (whole * cycles + bool(rest) * SCALAR * count * lanes * vectors) / (count * columns)
-                found.append(Tile(shape, vectors, lanes, cost * _row_rest(rows, shape)))
+                uneven = RAGGED if rest or any(n % size for n, size in zip(rows, shape, strict=True)) else 1.0
+                found.append(Tile(shape, vectors, lanes, cost * uneven * _row_rest(rows, shape)))
     yield from sorted(found, key=lambda t: (t.cost, -t.lanes, t.vectors, t.rows))
 
 

@@ -13,11 +13,11 @@ import tamis
 from tamis.compiler.cli.app import run
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import TuneBudget
 from tamis.compiler.tuning_database import TuningDatabase
+from tamis.targets.tvm.layout import preferred_layout
 from tamis.targets.tvm.runtime import Tvm
 from tamis.targets.tvm.settings import TvmOptions
-from tamis.targets.tvm.tuner import Tuner, is_dense_conv
+from tamis.targets.tvm.tuner import Tuner
 from tamis.targets.tvm.tuning.store import KIND
 from tests.models import model, random
 
@@ -75,16 +75,34 @@ def test_a_search_needs_a_link_that_measures(folder: Path) -> None:
         tamis.compile(recipe=folder / "recipe.yaml", out=folder / "out", set={"targets": [target]})
 
 
-def test_both_layouts_are_tried_for_dense_convolutions_only() -> None:
+def net(shape: str, *weight: int, group: int = 1) -> ir.Model:
+    """One convolution; shapes are inferred."""
+    made = model(
+        f"g (float[{shape}] x) => (float[N, C, H, W] y) {{ y = Conv<group = {group}>(x, W) }}", W=random(*weight)
+    )
+    height, width = (int(n) for n in shape.split(",")[2:])
+    made.graph.outputs[0].shape = ir.Shape([1, weight[0], height - weight[2] + 1, width - weight[3] + 1])
+    return made
+
+
+def test_both_layouts_are_tried_if_there_is_a_convolution() -> None:
     feeds: Feeds = {"x": np.zeros(1, np.float32)}
-    for groups, layouts in ((1, 2), (4, 1)):
-        net = model(
-            f"g (float[1, 4, 8, 8] x) => (float[1, 4, 6, 6] y) {{ y = Conv<group = {groups}>(x, W) }}",
-            W=random(4, 4 // groups, 3, 3),
-        )
-        assert is_dense_conv(net.graph[0]) == (groups == 1)
-        for options, expected in ((TvmOptions(), layouts), (TvmOptions(layout="nhwc"), 1)):
-            with TuningDatabase() as database:
-                tuner = Tuner(Tvm(options), net, feeds, find_machine("host"), database)
-                assert len(tuner._layouts()) == expected
-    assert TuneBudget().trials is None
+    product = model("g (float[4, 64] x) => (float[4, 32] y) { y = MatMul(x, W) }", W=random(64, 32))
+    conv = net("1, 4, 8, 8", 4, 4, 3, 3)
+    host = find_machine("host")
+    with TuningDatabase() as database:
+        for made, options, expected in (
+            (conv, TvmOptions(), ("nchw", "nhwc")),
+            (conv, TvmOptions(layout="nhwc"), ("nhwc",)),
+            (product, TvmOptions(), ("nchw",)),
+        ):
+            assert Tuner(Tvm(options), made, feeds, host, database)._layouts() == expected
+
+
+def test_the_layout_of_an_untuned_build() -> None:
+    machine = find_machine("x86-64-avx2")  # 8 lanes
+    assert preferred_layout(net("1, 32, 64, 64", 32, 32, 3, 3), machine) == "nhwc"  # dense
+    assert preferred_layout(net("1, 3, 64, 64", 32, 3, 3, 3), machine) == "nchw"  # few channels
+    assert preferred_layout(net("1, 32, 64, 64", 32, 32, 1, 1), machine) == "nchw"  # pointwise
+    assert preferred_layout(net("1, 32, 64, 64", 32, 1, 3, 3, group=32), machine) == "nchw"  # depthwise
+    assert preferred_layout(net("1, 32, 7, 7", 32, 32, 1, 1), machine) == "nhwc"  # narrow

@@ -1,0 +1,49 @@
+"""Which layout convolutions get when nothing was measured: channels first, or channels last."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from tamis.compiler.target import Machine
+from tamis.targets.tvm.settings import Layout
+
+LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
+DENSE_CHANNELS = 16
+"""Input channels from which on a dense convolution is better off channels last."""
+
+
+def convolutions(model: ir.Model) -> list[ir.Node]:
+    """The two-dimensional convolutions of a model."""
+    return [
+        node
+        for node in model.graph
+        if node.op_type == "Conv" and (w := node.inputs[1]) is not None and w.shape is not None and len(w.shape) == 4
+    ]
+
+
+def preferred_layout(model: ir.Model, machine: Machine) -> Layout:
+    """``nhwc`` if the model has dense convolutions of many channels, or mostly images narrower than a vector register.
+
+    Vectors run along the width if channels come first, and along the channels if they come last.
+    """
+    found = convolutions(model)
+    lanes = max(1, machine.simd_bits // 32)
+    narrow = sum(_width(node) < lanes for node in found)
+    if any(_is_dense(node) for node in found) or 2 * narrow > len(found):
+        return "nhwc"
+    return "nchw"
+
+
+def _is_dense(node: ir.Node) -> bool:
+    """A sum over many channels and over places."""
+    weight = node.inputs[1]
+    assert weight is not None and weight.shape is not None
+    channels, *kernel = list(weight.shape)[1:]
+    return isinstance(channels, int) and channels >= DENSE_CHANNELS and any(size != 1 for size in kernel)
+
+
+def _width(node: ir.Node) -> float:
+    """Of the result; infinite if it is not known."""
+    shape = node.outputs[0].shape
+    size = shape[-1] if shape is not None and len(shape) == 4 else None
+    return size if isinstance(size, int) else float("inf")

@@ -1,0 +1,110 @@
+"""A compiler process that answers what tests ask about kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+import tvm_ffi
+from tvm import relax, topi
+from tvm.s_tir.schedule import Schedule
+
+from tamis.targets.tvm import child_main
+from tamis.targets.tvm.importing import import_model
+from tamis.targets.tvm.pipeline import FRONT, run_phases
+from tamis.targets.tvm.settings import Settings
+from tamis.targets.tvm.tuning import vector_math
+from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
+from tamis.targets.tvm.tuning.measure_worker import fill
+from tamis.targets.tvm.tuning.records import apply_trace, trace_json
+from tamis.targets.tvm.tuning.tasks import extract_tasks, narrowed
+
+Arguments = dict[str, Any]
+
+
+def candidates(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """The ``first`` schedules of ours for each kernel of a model, against the kernel as it is.
+
+    Returns:
+        For each kernel how many schedules there are, the largest difference relative to the largest result, and
+        whether the traces, as JSON, give the same kernels again.
+    """
+    target = tvm.target.Target(arguments["target"])
+    settings = Settings(threads=2, layout=arguments.get("layout", "nchw"), prepack=False)
+    module = run_phases(import_model(Path(arguments["model"]), report), FRONT, target, settings, report)
+    found: dict[str, Any] = {}
+    for task in extract_tasks(module):
+        wanted = _run(task.module, target)
+        schedules = list(islice(candidate_schedules(task.module, target), arguments["first"]))
+        errors = [_difference(_run(narrowed(s.mod), target), wanted) for s in schedules]
+        again = [apply_trace(task.module, trace_json(s)) for s in schedules]
+        same = all(
+            a is not None and tvm_ffi.structural_equal(a.mod, s.mod) for a, s in zip(again, schedules, strict=True)
+        )
+        found[" ".join(task.operators)] = {"schedules": len(schedules), "error": max(errors, default=0.0), "same": same}
+    return found
+
+
+def functions(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """exp, tanh and erf of some numbers, as 64-bit patterns of what a vectorized kernel computes."""
+    vector_math.register()
+    x = np.frombuffer(bytes.fromhex(arguments["x"]), arguments["dtype"])
+    size = len(x)
+    found = {}
+    for name in ("exp", "tanh", "erf"):
+        given = tvm.te.placeholder((size,), arguments["dtype"], name="x")
+        function: Callable[[Any], Any] = getattr(topi, name)
+        module = tvm.IRModule({"main": tvm.te.create_prim_func([given, function(given)])})
+        schedule = Schedule(module)
+        (block,) = schedule.get_child_blocks(schedule.get_sblock("root"))
+        _, lanes = schedule.split(schedule.get_loops(block)[0], [None, 8])
+        schedule.vectorize(lanes)
+        (result,) = _run(schedule.mod, tvm.target.Target(arguments["target"]), x)
+        found[name] = result.astype(x.dtype).tobytes().hex()
+    return found
+
+
+def transpositions(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """How many transpositions of 4 dimensions the front passes leave in a model."""
+    target = tvm.target.Target(arguments["target"])
+    settings = Settings(threads=2, layout=arguments["layout"], prepack=False)
+    phases = [p for p in FRONT if p.name in ("simplify", "convert layout")]
+    module = run_phases(import_model(Path(arguments["model"]), report), tuple(phases), target, settings, report)
+    names: list[str] = []
+    relax.analysis.post_order_visit(
+        module["main"], lambda node: names.append(str(getattr(getattr(node, "op", None), "name", "")))
+    )
+    return {name: names.count(f"relax.{name}") for name in ("permute_dims", "isnan", "reshape", "clip")}
+
+
+def _run(module: tvm.IRModule, target: Any, *first: np.ndarray) -> list[np.ndarray]:
+    arrays = [fill(i, str(b.dtype), [int(n) for n in b.shape], False) for i, b in enumerate(module["main"].params)]
+    arrays[: len(first)] = first
+    arguments = [tvm.runtime.tensor(np.array(a)) for a in arrays]
+    tvm.tirx.build(module, target=target)["main"](*arguments)
+    after = [a.numpy() for a in arguments]
+    return [a for a, b in zip(after, arrays, strict=True) if a.tobytes() != b.tobytes()]
+
+
+def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
+    if [f.shape for f in found] != [w.shape for w in wanted]:
+        return float("inf")
+    return max(
+        (
+            float(np.abs(f.astype("f8") - w.astype("f8")).max() / np.abs(w.astype("f8")).max())
+            for f, w in zip(found, wanted, strict=True)
+        ),
+        default=float("inf"),
+    )
+
+
+child_main.COMMANDS |= {
+    f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}" for f in (candidates, functions, transpositions)
+}
+
+if __name__ == "__main__":
+    child_main.main()
