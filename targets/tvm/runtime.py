@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.gpu import nvrtc
 from tamis.targets.tvm.gpu.device import device_missing
-from tamis.targets.tvm.layout import preferred_layout
+from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.library import LibraryRunner, library_kind
 from tamis.targets.tvm.notes import lowering_notes
@@ -136,22 +137,35 @@ class Tvm(Runtime[TvmOptions]):
         Raises:
             LoweringError: TVM failed, or died; names the phase and the operator.
         """
-        emulated = machine.llvm.cpu if self.link.kind == "qemu" else None
-        edges = {"inputs": _inputs(model), "outputs": [str(value.name) for value in model.graph.outputs]}
-        layout = settings["layout"] or preferred_layout(model, machine)
-        chosen = Settings.model_validate(
-            {
-                **settings,
-                **edges,
-                "layout": layout,
-                "emulated_cpu": emulated,
-                "gpu": machine.gpu and machine.gpu.compute,
-            }
-        )
+        asked = settings["layout"]
+        layout = Settings.model_validate(dict(settings)).layout or preferred_layout(model, machine)
+        try:
+            return self._build(model, folder, machine, {**settings, "layout": layout}, database)
+        except LoweringError as error:
+            if asked is not None or layout == LAYOUTS[0]:
+                raise
+            artifact = self._build(model, folder, machine, {**settings, "layout": LAYOUTS[0]}, database)
+            note = f"layout {LAYOUTS[0]}, since TVM fails on {layout}: {error.found}"
+            return replace(artifact, notes=(*artifact.notes, note))
+
+    def _build(
+        self,
+        model: ir.Model,
+        folder: Path,
+        machine: Machine,
+        settings: Mapping[str, JsonValue],
+        database: TuningDatabase,
+    ) -> Artifact:
+        facts = {
+            "inputs": _inputs(model),
+            "outputs": [str(value.name) for value in model.graph.outputs],
+            "emulated_cpu": machine.llvm.cpu if self.link.kind == "qemu" else None,
+            "gpu": machine.gpu and machine.gpu.compute,
+        }
+        chosen = Settings.model_validate({**settings, **facts})
         with compile_request(model, machine, chosen, database, self.fingerprint(machine)) as request:
             built = self.compiler(machine).request("build", {**request, "out": str(folder)})
-        notes = lowering_notes(model, built)
-        return Artifact(self.name, tuple(built["files"]), chosen.to_json(), notes)
+        return Artifact(self.name, tuple(built["files"]), chosen.to_json(), lowering_notes(model, built))
 
     def load(self, folder: Path, artifact: Artifact) -> Runner:
         """The library in a process of its own, emulated or on a device if that is the link."""

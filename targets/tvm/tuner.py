@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from tamis.compiler.errors import LoweringError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.measure import Call, call_of
 from tamis.compiler.measure_loads import compare_loads
@@ -47,14 +48,23 @@ class Tuner:
     def run(self, budget: TuneBudget, progress: Progress) -> TuneResult:
         """Search. Schedules are stored as they come; the result has the layout and what was measured.
 
+        A layout that nobody asked for, and that TVM fails on, is left out; the record says why.
+
         Raises:
             LoweringError: TVM failed, or died.
         """
         layouts = self._layouts()
         records: dict[str, Any] = {}
         for i, layout in enumerate(layouts):
-            records[layout] = self._search(layout, budget, len(layouts), _part(progress, i, len(layouts)))
-        chosen, compared = self._faster(layouts)
+            part = _part(progress, i, len(layouts))
+            try:
+                records[layout] = self._search(layout, budget, len(layouts), part)
+            except LoweringError as error:
+                if layout == layouts[0]:
+                    raise
+                records[layout] = {"trials": 0, "error": str(error)}
+        able = tuple(layout for layout in layouts if "error" not in records[layout])
+        chosen, compared = self._faster(able)
         settings = self.runtime.settings(self.machine).model_copy(update={"layout": chosen})
         trials = sum(record["trials"] for record in records.values())
         return TuneResult(settings.to_json(), {"trials": trials, "layouts": records, "compared": compared})
