@@ -1,8 +1,8 @@
 """Which runtime a target gets when the recipe leaves it open: the faster one, or the one that can run the model.
 
 ``runtime: auto`` builds the target with each runtime of its machine and keeps the faster bundle of those that meet the
-budgets. ``fallback`` in a runtime's options names the runtime that takes over if the model cannot be lowered. Either
-way the manifest says what was chosen and why.
+budgets. ``fallback`` in a runtime's options names the runtime that takes over if the model cannot be lowered, or comes out
+wrong. Either way the manifest says what was chosen and why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.compiler.bundle import MANIFEST, MEASUREMENTS, Bundle, open_bundle
-from tamis.compiler.errors import LoweringError, TargetUnavailableError
+from tamis.compiler.errors import ContractViolationError, LoweringError, TargetUnavailableError, VerificationError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.loaded_model import bundle_runtime
 from tamis.compiler.measure import Call, call_of
@@ -40,9 +40,9 @@ def build(
         return _fastest(made, plan, folder, database, phases, quiet)
     try:
         return build_target(made, plan, folder, database, phases, quiet=quiet)
-    except LoweringError as error:
+    except (LoweringError, VerificationError) as error:
         name = plan.target.runtime.fallback
-        if name is None:
+        if name is None or isinstance(error, ContractViolationError):
             raise
         _empty(folder)
         other = runtime_class(name)(link=plan.target.link)
@@ -68,7 +68,9 @@ def _fastest(
         place.mkdir()
         try:
             found = build_target(made, candidate, place, database, phases, quiet=quiet)
-        except LoweringError as error:
+        except (LoweringError, VerificationError) as error:
+            if isinstance(error, ContractViolationError):  # of a pass: no runtime mends that
+                raise
             notes.append(f"{name} cannot: {error}")
             shutil.rmtree(place)
             continue

@@ -164,6 +164,17 @@ def test_what_tvm_does_wrong_never_becomes_a_bundle(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("target", [{"runtime": "auto"}, {"runtime": "tvm", "options": {"fallback": "onnxruntime"}}])
+def test_a_runtime_that_is_wrong_gives_way(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, Any]
+) -> None:
+    planted = partial(CompilerProcess, program="tests.targets.tvm.planted_wrong")
+    monkeypatch.setattr(tvm_runtime, "CompilerProcess", planted)
+    bundle = compiled(model, tmp_path / "out", machine="host", **target)
+    assert bundle.report.target.runtime == "onnxruntime"
+    assert "the lowered model differs" in (bundle.report.target.note or "")
+
+
 def test_plan_lists_what_tvm_lacks(refused: Path) -> None:
     from tamis.compiler.overrides import load_for
     from tamis.compiler.plan import make_plan
