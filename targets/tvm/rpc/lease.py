@@ -14,6 +14,9 @@ from tamis.targets.tvm.rpc.tracker import request
 
 T = TypeVar("T")
 
+OFFERS = 3
+"""How many devices, or offers of one, are tried."""
+
 
 def use_lease(path: Path, address: str, key: str, connect: Callable[[str, int, str], T]) -> T:
     """Connect to the device that the tracker lent us, or to another one if it has been given back.
@@ -36,11 +39,26 @@ def use_lease(path: Path, address: str, key: str, connect: Callable[[str, int, s
                 return connect(*known[2:])
             except RuntimeError:  # it was given back meanwhile
                 pass
-        lent = request(address, key)
+        connection, lent = _borrow(address, key, connect)
         file.truncate(0)
         file.write(json.dumps([address, key, *lent]))
         file.flush()
-        return connect(*lent)
+        return connection
+
+
+def _borrow(address: str, key: str, connect: Callable[[str, int, str], T]) -> tuple[T, tuple[str, int, str]]:
+    """A connection to a device that the tracker lends, and what was lent.
+
+    A tracker may hand out an offer that its device has replaced meanwhile; the device refuses that, and the next one is
+    asked for.
+    """
+    for _ in range(OFFERS):
+        lent = request(address, key)
+        try:
+            return connect(*lent), lent
+        except RuntimeError as error:
+            refused = error
+    raise refused
 
 
 @cache
