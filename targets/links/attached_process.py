@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import IO
 
@@ -78,6 +79,19 @@ class AttachedProcess:
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").split("\n")
         return [line.strip()[:LONGEST_LINE] for line in lines if line.strip()][-LAST_LINES:]
+
+    def pause(self) -> None:
+        """Stop the process and what it started, until ``resume``."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on; one that was not paused goes on anyway."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, number)
 
     def close(self) -> None:
         """End the process with everything that it started. Can be called again."""

@@ -65,6 +65,7 @@ class RemoteModel:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._timed: Feeds | None = None
+        self._pauses = program == PROGRAM
         arguments = (str(program), DESCRIPTOR, kind, str(path.absolute()), json.dumps(dict(settings)))
         try:
             self._process = AttachedProcess(
@@ -97,7 +98,9 @@ class RemoteModel:
     def timed(self, feeds: Feeds, count: int) -> tuple[float, float]:
         """Wall and CPU time of one of ``count`` calls, nanoseconds, as the other process' clocks tell them.
 
-        Feeds that were timed just before are not sent again; arrays changed in place meanwhile are not noticed.
+        Feeds that were timed just before are not sent again; arrays changed in place meanwhile are not noticed. A process
+        of this machine is stopped afterwards until it is asked again: TVM's threads go on spinning for a long time, and
+        would slow down whatever is timed next.
 
         Raises:
             DataError, RuntimeFailureError: As when called.
@@ -107,6 +110,8 @@ class RemoteModel:
             self._timed = feeds
         seconds = min(self._seconds * max(1.0, count / 10), LONGEST_WAIT)
         found, _ = self._ask({"request": "time", "count": count}, "was timed", seconds=seconds)
+        if self._pauses:
+            self._process.pause()
         return float(found["wall"]), float(found["cpu"])
 
     def close(self) -> None:
@@ -118,6 +123,7 @@ class RemoteModel:
     ) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]] | None]:
         seconds = seconds or self._seconds
         with self._lock:
+            self._process.resume()
             connection = self._process.connection
             if connection.closed:
                 raise RuntimeFailureError(f"{self._kind}: the process of the model has ended", where=self._where)
