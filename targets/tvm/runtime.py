@@ -27,7 +27,7 @@ from tamis.targets.tvm.gpu import nvrtc
 from tamis.targets.tvm.gpu.device import device_missing
 from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
-from tamis.targets.tvm.library import LibraryRunner, library_kind
+from tamis.targets.tvm.library_runner import LibraryRunner, library_kind
 from tamis.targets.tvm.notes import lowering_notes
 from tamis.targets.tvm.precheck import unsupported_nodes
 from tamis.targets.tvm.request import compile_request

@@ -20,7 +20,9 @@ MAY_IMPORT = {
 }
 HEAVY = {"onnxruntime", "onnxsim", "torch", "rich", "scipy", "optuna", "dask", "matplotlib"}
 COMPILERS = {"tvm", "tvm_ffi"}
-ENTRIES = {f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "library", "settings")}
+ENTRIES = {
+    f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "library_runner", "settings")
+}
 """Modules of the runtime that run in tamis' own process."""
 
 
