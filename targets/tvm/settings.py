@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from tamis.compiler.target import RuntimeOptions
 
 Layout = Literal["nchw", "nhwc"]
-Params = Literal["embedded", "beside"]
 Fallback = Literal["error", "onnxruntime"]
 
 
@@ -26,9 +25,6 @@ class TvmOptions(RuntimeOptions):
     )
     prepack: bool | None = Field(
         None, description="Whether weights are stored in the order in which tuned kernels read them; default: true."
-    )
-    params: Params = Field(
-        "embedded", description="Where large weights go: into the library, or into params.npz beside it."
     )
     fallback: Fallback = Field(
         "error",
@@ -54,7 +50,6 @@ class Settings(BaseModel):
     threads: int = Field(ge=1, le=1024)
     layout: Layout | None = None
     prepack: bool = True
-    params: Params = "embedded"
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[str, ...] = ()
     emulated_cpu: str | None = None
