@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tamis.compiler.adversarial import adversarial_feeds
 from tamis.compiler.errors import LoweringError, TamisError
 from tamis.compiler.graph_pass import Contract, Feeds, GraphPass
+from tamis.compiler.judge import Judge
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Outcome, Pipeline
 from tamis.compiler.prepare import Prepared, TargetPlan
@@ -64,18 +65,8 @@ def apply_steps(
     if made.evaluation is not None:
         with phases.phase("evaluate"):
             baseline = made.evaluation.score(load_for_scores(made.model, target.runtime), quiet=quiet)
-    pipeline = Pipeline(
-        target=target,
-        context=made.context(target),
-        verifier=verifier,
-        feeds=samples[0],
-        accuracy=accuracy,
-        evaluation=made.evaluation,
-        baseline=baseline,
-        database=database,
-        phases=phases,
-        quiet=quiet,
-    )
+    judge = Judge(target, verifier, samples[0], accuracy, made.evaluation, baseline, database, quiet)
+    pipeline = Pipeline(replace(made.context(target), judge=judge), verifier, judge, phases, quiet)
     outcome = pipeline.run(made.model, _steps(plan))
     if lacking := target.runtime.unsupported(outcome.model, target.machine):
         raise _unsupported(lacking, target)

@@ -22,6 +22,7 @@ from tamis.compiler.errors import PostconditionError, PreconditionError
 
 if TYPE_CHECKING:
     from tamis.compiler.input_spec import InputSpec
+    from tamis.compiler.judge import Judge
     from tamis.compiler.target import Target
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
@@ -104,12 +105,14 @@ class PassContext:
         target: Machine and runtime that the model is compiled for; None outside a compile.
         samples: Gives a fresh iterator over the calibration samples; None if the recipe has none.
         seed: Seed of every random draw.
+        judge: Tells accuracy and speed of a candidate; None outside a compile.
     """
 
     inputs: InputSpec | None = None
     target: Target | None = None
     samples: Callable[[], Iterator[Feeds]] | None = None
     seed: int = 0
+    judge: Judge | None = None
 
 
 OptionsT = TypeVar("OptionsT", bound=PassOptions)

@@ -15,11 +15,9 @@ from typing import Any
 import onnx_ir as ir
 
 from tamis.compiler.digest import model_digest
-from tamis.compiler.graph_pass import Contract, Feeds
-from tamis.compiler.measure import Call, call_of
-from tamis.compiler.measure_loads import compare_loads
-from tamis.compiler.target import Target
-from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
+from tamis.compiler.graph_pass import Contract
+from tamis.compiler.judge import Judge
+from tamis.compiler.tuning_database import fingerprint_digest
 
 KIND = "guard"
 
@@ -41,41 +39,37 @@ class Guarded:
     reused: bool
 
 
-def guard(
-    before: ir.Model,
-    after: ir.Model,
-    contract: Contract,
-    feeds: Feeds,
-    target: Target,
-    database: TuningDatabase,
-    *,
-    seconds: float = 3.0,
-) -> Guarded:
-    """Decide by paired measurement on ``target`` whether the step from ``before`` to ``after`` pays.
+def guard(before: ir.Model, after: ir.Model, contract: Contract, judge: Judge, *, seconds: float = 3.0) -> Guarded:
+    """Decide by paired measurement on the judge's target whether the step from ``before`` to ``after`` pays.
+
+    A lossless step is measured as it is, a lossy one after the runtime's legalization of both models: what floats gain by
+    it later must not be credited to the step.
 
     Args:
-        feeds: The inputs to measure with.
         seconds: Time budget of the measurement.
 
     Raises:
         LoweringError: The runtime refuses one of the models.
     """
+    lossy = contract is Contract.LOSSY
+    target, database = judge.target, judge.database
     fingerprint = target.runtime.fingerprint(target.machine)
-    shapes = {name: list(array.shape) for name, array in feeds.items()}
-    workload = fingerprint_digest({"before": model_digest(before), "after": model_digest(after), "shapes": str(shapes)})
+    shapes = {name: list(array.shape) for name, array in judge.feeds.items()}
+    workload = fingerprint_digest(
+        {
+            "before": model_digest(before),
+            "after": model_digest(after),
+            "shapes": str(shapes),
+            "legalized": str(lossy),
+        }
+    )
     stored = database.get(KIND, workload, fingerprint)
     if stored is None:
-        measured = compare_loads(
-            lambda: _load(before, feeds, target), lambda: _load(after, feeds, target), seconds=seconds
-        )
+        measured = judge.speedup(before, after, seconds, legalize=lossy)
         database.put(KIND, workload, fingerprint, {"verdict": measured.verdict}, measured.to_dict())
         verdict, record = str(measured.verdict), measured.to_dict()
     else:
         verdict, record = str(stored.value["verdict"]), dict(stored.measurements)
-    keep = verdict == "faster" if contract is Contract.LOSSY else verdict != "slower"
-    wanted = "faster" if contract is Contract.LOSSY else "not slower"
+    keep = verdict == "faster" if lossy else verdict != "slower"
+    wanted = "faster" if lossy else "not slower"
     return Guarded(keep, f"measured {verdict} on {target.name}, must be {wanted}", record, stored is not None)
-
-
-def _load(model: ir.Model, feeds: Feeds, target: Target) -> Call:
-    return call_of(target.runtime.load_model(model), feeds)

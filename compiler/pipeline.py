@@ -17,16 +17,13 @@ from tamis.compiler.bisect import first_divergence
 from tamis.compiler.compare_outputs import Outputs
 from tamis.compiler.digest import structure_signature
 from tamis.compiler.errors import ContractViolationError, PassError, PostconditionError, TamisError
-from tamis.compiler.evaluate import Evaluation
-from tamis.compiler.graph_pass import Contract, Feeds, GraphPass, PassContext, PassResult
+from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassResult
 from tamis.compiler.guard import guard
+from tamis.compiler.judge import Judge
 from tamis.compiler.manifest import StepRecord, skip_records
 from tamis.compiler.phases import Phases
 from tamis.compiler.progress import Progress
-from tamis.compiler.recipe import AccuracyBudget
 from tamis.compiler.runnable import load_for_scores
-from tamis.compiler.target import Target
-from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verdict, Verifier, check_ir
 
 
@@ -79,26 +76,16 @@ class Pipeline:
     """The steps of one target and their judges.
 
     Args:
-        target: The machine and runtime to measure on.
         context: What the passes may know.
         verifier: Holds each step to its contract.
-        feeds: The inputs that the guard measures with.
-        accuracy: The accuracy budget, if any.
-        evaluation: Labelled samples, if any.
-        baseline: The task metric of the model as given; None without labelled samples.
-        database: Remembers the guard's verdicts.
+        judge: Tells accuracy and speed on the target.
         phases: Where the time went.
         quiet: No progress bars.
     """
 
-    target: Target
     context: PassContext
     verifier: Verifier
-    feeds: Feeds
-    accuracy: AccuracyBudget | None
-    evaluation: Evaluation | None
-    baseline: float | None
-    database: TuningDatabase
+    judge: Judge
     phases: Phases
     quiet: bool = False
     _spare: ir.Model | None = field(default=None, init=False)
@@ -137,7 +124,7 @@ class Pipeline:
             return
         where = f"steps {together.first + 1} to {len(steps)}"
         with self.phases.phase("guard"):
-            found = guard(together.model, outcome.model, Contract.CLOSE, self.feeds, self.target, self.database)
+            found = guard(together.model, outcome.model, Contract.CLOSE, self.judge)
         outcome.timings[where] = {"reused": found.reused, **found.record}
         if found.keep:
             return
@@ -237,7 +224,7 @@ class Pipeline:
             self._accuracy(candidate, judged)
         if guarded and self._is_guarded(step):
             with self.phases.phase("guard"):
-                found = guard(before, candidate, step.contract, self.feeds, self.target, self.database)
+                found = guard(before, candidate, step.contract, self.judge)
             outcome.timings[where] = {"reused": found.reused, **found.record}
             if not found.keep:
                 raise Undone(found.reason)
@@ -270,22 +257,20 @@ class Pipeline:
 
     def _is_guarded(self, step: GraphPass[Any]) -> bool:
         """Whether the step must prove its speed: it was made for speed, and this target can time single steps."""
-        judges = self.target.runtime.measures_steps and self.target.link.measures
-        return judges and step.speed_motivated and step.options.guard == "measure"
+        return self.judge.measures and step.speed_motivated and step.options.guard == "measure"
 
     def _accuracy(self, candidate: ir.Model, judged: dict[str, Any]) -> None:
-        if self.evaluation is None or self.baseline is None:
+        judge = self.judge
+        if judge.evaluation is None or judge.baseline is None:
             return
         with self.phases.phase("evaluate"):
-            runner = load_for_scores(candidate, self.target.runtime)
-            score = self.evaluation.score(runner, quiet=self.quiet)
+            score = judge.evaluation.score(load_for_scores(candidate, judge.target.runtime), quiet=self.quiet)
         judged["metric"] = score
-        allowed = self.accuracy.max_drop if self.accuracy else None
-        drop = self.evaluation.drop(self.baseline, score)
-        if allowed is not None and not drop <= allowed:
+        drop = judge.evaluation.drop(judge.baseline, score)
+        if judge.max_drop is not None and not drop <= judge.max_drop:
             raise Undone(
-                f"{self.evaluation.metric} would drop by {drop:.4g} (from {self.baseline:.4f} to {score:.4f}), "
-                f"wanted at most {allowed:g}",
+                f"{judge.evaluation.metric} would drop by {drop:.4g} (from {judge.baseline:.4f} to {score:.4f}), "
+                f"wanted at most {judge.max_drop:g}",
                 budget=True,
             )
 

@@ -138,6 +138,15 @@ class Verifier:
         """Judge a lowered model against the model as given."""
         return self._judge(runner, contract, self._original)
 
+    def sqnr_db(self, runner: Runner) -> float:
+        """Signal-to-noise ratio of a runner over the user's samples, of the worst output, dB."""
+        return self._sqnr(
+            [
+                runner(case.feeds) if case.user else outputs
+                for case, outputs in zip(self.cases, self._original, strict=True)
+            ]
+        )
+
     def accepted(self, count: int) -> list[tuple[Feeds, Outputs]]:
         """The first ``count`` samples of the user with the reference outputs of the model accepted last."""
         users = [(c.feeds, o) for c, o in zip(self.cases, self._reference, strict=True) if c.user]

@@ -15,6 +15,7 @@ from benchmarks.corpus.steps import host, steps
 from tamis.compiler.digest import model_digest
 from tamis.compiler.graph_pass import GraphPass, PassContext, PassOptions, PassResult
 from tamis.compiler.input_spec import InputSpec, TensorSpec
+from tamis.compiler.judge import Judge
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Pipeline
 from tamis.compiler.tuning_database import TuningDatabase
@@ -53,19 +54,19 @@ def test_a_compile_is_the_steps_one_after_the_other(graph: Graph) -> None:
 def compiled(graph: Graph, folder: Path) -> ir.Model:
     """What the compiler's own pipeline makes of the steps, with no step undone for its speed."""
     unguarded = tuple(type(step)(step.options.model_copy(update={"guard": "off"})) for step in steps())
-    judge = verifier(graph.model, graph.spec)
-    pipeline = Pipeline(
-        target=host(),
-        context=PassContext(inputs=graph.spec, target=host()),
-        verifier=judge,
-        feeds=judge.cases[0].feeds,
-        accuracy=None,
-        evaluation=None,
-        baseline=None,
-        database=TuningDatabase(folder / "tuning.sqlite"),
-        phases=Phases(),
+    reference = verifier(graph.model, graph.spec)
+    judge = Judge(
+        host(),
+        reference,
+        reference.cases[0].feeds,
+        None,
+        None,
+        None,
+        TuningDatabase(folder / "tuning.sqlite"),
         quiet=True,
     )
+    context = PassContext(inputs=graph.spec, target=host(), judge=judge)
+    pipeline = Pipeline(context, reference, judge, Phases(), quiet=True)
     return pipeline.run(graph.model, unguarded).model
 
 
