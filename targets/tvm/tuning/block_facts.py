@@ -22,7 +22,8 @@ class Access:
 
     Args:
         buffer: What it reads.
-        coefficients: Of each of the block's variables, a mapping for each dimension.
+        coefficients: Of each of the block's variables, a mapping for each dimension; loads leave out dimensions of size
+            1 at the end, since what is before them is what lies side by side in memory.
         dtype: Of the element.
         affine: Whether the indices are linear in the variables.
     """
@@ -102,7 +103,7 @@ class BlockFacts:
         """What it reads, its own result aside."""
         written = [w.source for w in self.stmt.writes]
         return tuple(
-            self._access(n.source, n.indices)
+            self._access(n.source, n.indices[: _without_ones(n.source.shape)])
             for n in self._nodes
             if isinstance(n, tvm.ir.TensorLoad) and not any(n.source.same_as(b) for b in written)
         )
@@ -158,6 +159,14 @@ def blocks_of(schedule: Schedule) -> Iterator[BlockFacts]:
     """The blocks of a kernel, in the order of execution."""
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         yield BlockFacts(schedule, block)
+
+
+def _without_ones(shape: Any) -> int:
+    """How many dimensions there are before those of size 1 at the end, at least one."""
+    sizes = list(shape)
+    while len(sizes) > 1 and isinstance(sizes[-1], tvm.tirx.IntImm) and int(sizes[-1].value) == 1:
+        sizes.pop()
+    return len(sizes)
 
 
 def _uses(expression: Any, variable: Any) -> bool:

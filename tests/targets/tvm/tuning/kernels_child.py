@@ -31,7 +31,7 @@ def candidates(arguments: Arguments, report: Any) -> dict[str, Any]:
 
     Returns:
         For each kernel how many schedules there are, the largest difference relative to the largest result, and
-        whether the traces, as JSON, give the same kernels again.
+        whether the traces, as JSON, give the same kernels again, and whether the first schedule is vectorized.
     """
     target = tvm.target.Target(arguments["target"])
     settings = Settings(threads=2, layout=arguments.get("layout", "nchw"), prepack=False)
@@ -45,7 +45,12 @@ def candidates(arguments: Arguments, report: Any) -> dict[str, Any]:
         same = all(
             a is not None and tvm_ffi.structural_equal(a.mod, s.mod) for a, s in zip(again, schedules, strict=True)
         )
-        found[" ".join(task.operators)] = {"schedules": len(schedules), "error": max(errors, default=0.0), "same": same}
+        found[" ".join(task.operators)] = {
+            "schedules": len(schedules),
+            "error": max(errors, default=0.0),
+            "same": same,
+            "vectorized": bool(schedules) and "T.vectorized(" in schedules[0].mod.script(),
+        }
     return found
 
 

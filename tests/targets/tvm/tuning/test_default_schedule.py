@@ -63,6 +63,10 @@ KERNELS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         {"w": (12, 2, 3, 3)},
     ),
     "one by one": ("g (float[1, 30, 7, 7] x) => (float[1, 40, 7, 7] y) { y = Conv(x, w) }", {"w": (40, 30, 1, 1)}),
+    "images one column wide": (
+        "g (float[1, 6, 50, 1] x) => (float[1, 16, 48, 1] y) { y = Conv(x, w) }",
+        {"w": (16, 6, 3, 1)},
+    ),
     "one-dimensional": (
         "g (float[1, 5, 50] x) => (float[1, 7, 50] y) { y = Conv<pads = [1, 1]>(x, w) }",
         {"w": (7, 5, 3)},
@@ -109,6 +113,13 @@ def test_so_it_does_with_channels_last(name: str, kernels: CompilerProcess, tmp_
     made = model(text, **{n: random(*s) for n, s in shapes.items()})
     for kernel, checked in ask(kernels, "candidates", made, tmp_path, layout="nhwc").items():
         assert checked["schedules"] > 0 and checked["error"] < 3e-6 and checked["same"], kernel
+
+
+def test_the_last_dimension_that_is_not_one_is_vectorized(kernels: CompilerProcess, tmp_path: Path) -> None:
+    text, shapes = KERNELS["images one column wide"]
+    made = model(text, **{n: random(*s) for n, s in shapes.items()})
+    (convolution,) = ask(kernels, "candidates", made, tmp_path).values()
+    assert convolution["vectorized"]
 
 
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 88.7, 88.73, 89.5, -87.4, -103.9, -104.5, 3e38, -3e38, 1e-40, -1e-40]
