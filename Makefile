@@ -5,10 +5,12 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
+QUANTIZERS := .venv-quantization
+QUANTIZERS_INSTALLED := $(QUANTIZERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu check bench bench-peers bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
+.PHONY: help demo test test-gpu check bench bench-peers bench-quantization bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ bench: $(INSTALLED) bench-peers ## Run all benchmarks and the slow tests.
 bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in an environment of their own.
 	@PYTHONPATH=src $(PEERS)/bin/python -m benchmarks.peers
 
+bench-quantization: $(QUANTIZERS_INSTALLED) ## Judge other quantizers and ours on every model, in an environment of their own; takes hours.
+	@PYTHONPATH=src $(QUANTIZERS)/bin/python -m benchmarks.quantization
+
 bench-corpus: $(INSTALLED) ## Take every case of ONNX's backend test suite through lossless; fails on any difference.
 	@$(RUN) -m benchmarks.corpus
 
@@ -58,7 +63,7 @@ dist: $(INSTALLED) ## Build the sdist and the wheel into dist/.
 	@$(RUN) -m build
 
 clean: ## Remove .venv, caches and what was built.
-	@rm -rf $(VENV) $(PEERS) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(PEERS) $(QUANTIZERS) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -76,4 +81,12 @@ $(PEERS_INSTALLED): pyproject.toml benchmarks/peers/requirements.txt
 	@$(PEERS)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' \
 		--requirement benchmarks/peers/requirements.txt >$(PEERS)/install.log 2>&1 \
 		|| { cat $(PEERS)/install.log >&2; exit 1; }
+	@touch $@
+
+$(QUANTIZERS_INSTALLED): pyproject.toml benchmarks/quantization/requirements.txt
+	@echo "installing into $(QUANTIZERS) ..."
+	@$(PYTHON) -m venv $(QUANTIZERS)
+	@$(QUANTIZERS)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' \
+		--requirement benchmarks/quantization/requirements.txt >$(QUANTIZERS)/install.log 2>&1 \
+		|| { cat $(QUANTIZERS)/install.log >&2; exit 1; }
 	@touch $@

@@ -46,7 +46,13 @@ TABLE: dict[str, dict[str, str]] = {
         "simplify-slices": "tamis.passes.canonicalize.simplify_slices:SimplifySlices",
         "sink-transposes": "tamis.passes.layout.sink_transposes:SinkTransposes",
         "fold-channel-shuffle": "tamis.passes.layout.fold_channel_shuffle:FoldChannelShuffle",
+        "dequantize": "tamis.passes.quantization.dequantize:Dequantize",
+        "equalize-layers": "tamis.passes.quantization.equalize_layers:EqualizeLayers",
+        "smooth-activations": "tamis.passes.quantization.smooth_activations:SmoothActivations",
+        "clean-qdq": "tamis.passes.quantization.clean_qdq:CleanQdq",
         "quantize-dynamic": "tamis.passes.quantization.quantize_dynamic:QuantizeDynamic",
+        "quantize-static": "tamis.passes.quantization.quantize_static:QuantizeStatic",
+        "quantize-weights": "tamis.passes.quantization.quantize_weights:QuantizeWeights",
         "convert-float16": "tamis.passes.quantization.convert_float16:ConvertFloat16",
     },
     "targets": {
@@ -63,6 +69,9 @@ TABLE: dict[str, dict[str, str]] = {
         "mean-squared-error": "tamis.compiler.metrics.regression:MeanSquaredError",
     },
     "datasets": {},
+    "analyses": {
+        "quantization": "tamis.passes.quantization.quantization_analysis:analyse_quantization",
+    },
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -107,7 +116,7 @@ DEVICES = {
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""
 
-KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set"}
+KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set", "analyses": "analysis"}
 
 
 @cache

@@ -7,6 +7,7 @@ products saturate asks ``target.machine.int8``, not whether the machine is calle
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.link import HERE, Link
 from tamis.compiler.tuning_database import TuningDatabase
+from tamis.compiler.weight_kernels import WeightKernels
 
 
 class _Data(BaseModel):
@@ -200,6 +203,25 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
     def legalize_passes(self, machine: Machine) -> Sequence[GraphPass[Any]]:
         """Passes that put the model into the forms this runtime likes; run after the recipe's steps."""
         return ()
+
+    def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
+        """Which operators are computed in 8-bit integers between Q and DQ; None if the runtime has no such kernels."""
+        return None
+
+    def optimized_model(self, model: ir.Model) -> ir.Model | None:
+        """The graph that is executed after the runtime's own optimizations; None if it does not tell."""
+        return None
+
+    def optimized_operators(self, model: ir.Model) -> dict[str, int] | None:
+        """How often each operator, ``domain::name``, is in the graph that is executed; None if the runtime does not tell."""
+        optimized = self.optimized_model(model)
+        if optimized is None:
+            return None
+        return dict(Counter("::".join(filter(None, (n.domain, n.op_type))) for n in optimized.graph.all_nodes()))
+
+    def weight_kernels(self, machine: Machine) -> WeightKernels | None:
+        """Its kernels for weights of few bits; None if it has none of its own and must be given standard operators."""
+        return None
 
     @abstractmethod
     def lower(

@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tamis.compiler.analysis.integer_products import unsafe_products
 from tamis.compiler.bundle import Bundle, open_bundle
 from tamis.compiler.errors import VerificationError
 from tamis.compiler.golden import Replay, replay
 from tamis.compiler.loaded_model import LoadedModel
 from tamis.compiler.machine import find_machine
+from tamis.compiler.manifest import NODES_NAMED
+from tamis.compiler.model_file import load_model
 from tamis.compiler.target import Machine
 
 
@@ -58,21 +61,45 @@ def machine_warnings(bundle: Bundle, here: Machine) -> list[str]:
     """Differences between the bundle's machine and ``here``.
 
     Raises:
-        VerificationError: The bundle holds 8-bit arithmetic and the machines' integer units differ.
+        VerificationError: The bundle's 8-bit products would, or could, come out otherwise here.
     """
     built = bundle.report.target.machine
-    lossy = [s.name for s in bundle.report.steps if s.contract == "lossy" and s.verdict == "kept"]
-    if lossy and built.int8 != here.int8:
-        raise VerificationError(
-            f"the bundle was quantized ({', '.join(lossy)}) for other 8-bit units",
-            where=str(bundle.path),
-            expected=f"{built.int8.pair}, {'saturating' if built.int8.saturates else 'exact'} ({built.name})",
-            found=f"{here.int8.pair}, {'saturating' if here.int8.saturates else 'exact'} on this machine",
-            fix="compile the recipe for this machine",
-        )
+    _require_integers(bundle, built, here)
     warnings = []
     if missing := sorted(set(built.isa) - set(here.isa)):
         warnings.append(f"this machine lacks {', '.join(missing)}: expect other run times")
     if built.threads != here.threads:
         warnings.append(f"built for {built.threads} threads, this machine has {here.threads}")
     return warnings
+
+
+def _require_integers(bundle: Bundle, built: Machine, here: Machine) -> None:
+    """Refuse a quantized bundle whose products saturate here and did not where it was built for.
+
+    Weights that are pair-safe give the same sums on every machine. Where the lowered model does not show its
+    weights, the integer units must be the same. Between equal units the golden outputs are the judge.
+    """
+    lossy = [s.name for s in bundle.report.steps if s.contract == "lossy" and s.verdict == "kept"]
+    if not lossy or built.int8 == here.int8:
+        return
+    model = bundle.folder / bundle.artifact.files[0]
+    if model.suffix == ".onnx":
+        unsafe = unsafe_products(load_model(model)) if built.int8.saturates != here.int8.saturates else []
+        if not unsafe:
+            return
+        names = [p.node.name or p.node.outputs[0].name or p.node.op_type for p in unsafe]
+        more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
+        subject = f"weights of {', '.join(names[:NODES_NAMED])}{more} are not pair-safe"
+    else:
+        subject = "the lowered model does not show its weights"
+    raise VerificationError(
+        f"the bundle was quantized ({', '.join(lossy)}) for other 8-bit units, and {subject}",
+        where=str(bundle.path),
+        expected=f"{_units(built)} ({built.name})",
+        found=f"{_units(here)} on this machine",
+        fix="compile the recipe for this machine",
+    )
+
+
+def _units(machine: Machine) -> str:
+    return f"{machine.int8.pair}, {'saturating' if machine.int8.saturates else 'exact'}"

@@ -30,7 +30,7 @@ def check_plot(path: Path) -> None:
     """
     if path.suffix not in FORMATS:
         raise UsageError("not a picture format", where=f"--plot {path}", expected=" or ".join(FORMATS))
-    _figure_class()
+    figure_class()
 
 
 def write_plot(analysis: Analysis, path: Path, title: str) -> None:
@@ -41,7 +41,7 @@ def write_plot(analysis: Analysis, path: Path, title: str) -> None:
         OutputError, WriteError: The path cannot be written.
     """
     assert analysis.roofline is not None
-    figure = _figure_class()(figsize=(9, 6), layout="constrained")
+    figure = figure_class()(figsize=(9, 6), layout="constrained")
     axes = figure.add_subplot()
     rows = [row for row in analysis.rows if row.cost.macs and row.intensity and row.rate]
     _draw_ceilings(axes, analysis.roofline, rows)
@@ -76,7 +76,12 @@ def _draw_ceilings(axes: Any, roofline: Roofline, rows: Sequence[Row]) -> None:
     axes.annotate(f"{roofline.peak / 1e9:.0f} GMAC/s", (x[-1], roofline.peak), ha="right", va="bottom")
 
 
-def _figure_class() -> Any:
+def figure_class() -> Any:
+    """matplotlib's Figure.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
         return importlib.import_module("matplotlib.figure").Figure
     except ImportError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from tamis.compiler.cli.contrast import Inputs, Shapes
 from tamis.compiler.cli.output import Json, Quiet, emit_json, fields, table
+from tamis.compiler.errors import UsageError
 
 if TYPE_CHECKING:
     from tamis.compiler.analysis.analyse import Analysis
@@ -48,6 +49,13 @@ def analyze(
     plot: Annotated[
         Path | None, typer.Option(help="Write the roofline as a picture, .png or .svg (needs 'tamis[report]').")
     ] = None,
+    quantization: Annotated[
+        bool, typer.Option("--quantization", help="Show instead what 8 bits do to each layer; give samples by --data.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Samples: an .npz file, or a folder with one file each (--quantization).")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Use only the first so many samples of --data.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -57,6 +65,13 @@ def analyze(
 
     if plot is not None:
         check_plot(plot)
+    if quantization:
+        _special(
+            "quantization", model, _Given(shape or [], inputs or [], data, samples, threads), plot, top, quiet, as_json
+        )
+        return
+    if data is not None or samples is not None:
+        raise UsageError("--data and --samples go with --quantization only", fix="give one sample by --input instead")
     subject = open_subject(model, shape or [], inputs or [])
     found, setting = _analyse(subject, threads, level, seconds, quiet or as_json)
     if plot is not None and found.roofline is not None:
@@ -67,6 +82,39 @@ def analyze(
     _print(subject, found, setting, by, top)
     if plot is not None:
         typer.echo(f"plot     {plot}" if found.roofline else "plot     none: nothing was measured")
+
+
+class _Given(NamedTuple):
+    """What an analysis is told of the inputs and the runtime."""
+
+    shapes: list[str]
+    inputs: list[str]
+    data: Path | None
+    samples: int | None
+    threads: int | None
+
+
+def _special(name: str, model: Path, given: _Given, plot: Path | None, top: int, quiet: bool, as_json: bool) -> None:
+    """An analysis of its own, found by its name."""
+    from tamis.compiler.analysis.bar_plot import write_bars
+    from tamis.compiler.analysis.special import run_analysis
+    from tamis.compiler.progress import Progress
+
+    with Progress(f"analysing {name}", quiet=quiet or as_json) as progress:
+        found = run_analysis(name, model, **given._asdict(), progress=progress.update)
+    if plot is not None and found.bars is not None:
+        write_bars(found.bars, plot, f"{model.name}: {name}")
+    if as_json:
+        emit_json({"model": str(model), "analysis": name, "summary": found.summary, **found.data})
+        return
+    data = "seeded random samples: figures say little about real ones" if not (given.data or given.inputs) else None
+    fields({"model": str(model), **({"samples": data} if data else {}), **found.summary})
+    typer.echo()
+    table(found.columns, found.rows[:top])
+    if len(found.rows) > top:
+        typer.echo(f"{len(found.rows) - top} more rows; --top {len(found.rows)} shows all")
+    if plot is not None:
+        typer.echo(f"plot     {plot}" if found.bars else "plot     none: there is nothing to draw")
 
 
 def _analyse(

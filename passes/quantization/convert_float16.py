@@ -9,13 +9,15 @@ Casts stand only where float16 meets float32; graph inputs and outputs keep thei
 
 *Refuses*: operators that sum, exponentiate or compute coordinates (``float16_ports.KEPT_FLOAT32``), those
 without a float16 form, of other domains or with subgraphs (whose nodes are converted one by one);
-constants that float16 cannot hold; integers turned into floats; values of unknown type.
+constants, and on calibration samples values, that float16 cannot hold; integers turned into floats; values of unknown type.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import onnx_ir as ir
 from pydantic import Field
@@ -24,6 +26,7 @@ from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOpti
 from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.quantization.float16_edges import FLOAT, HALF, Edges, Use
 from tamis.passes.quantization.float16_nodes import float_ports, has_float, refusal
+from tamis.passes.quantization.float16_ranges import values_out_of_range
 from tamis.passes.quantization.float16_storage import store_float16
 
 
@@ -37,6 +40,11 @@ class Options(PassOptions):
     )
     min_elements: int = Field(
         1024, ge=0, le=2**31, description="weights_only: weights with fewer elements stay in float32."
+    )
+    ranges: Literal["measured", "off"] = Field(
+        "measured",
+        description="measured: with calibration samples, nodes stay in float32 that read or write values beyond half the "
+        "range of float16, or only such as are below its normal numbers.",
     )
     keep_float32: tuple[str, ...] = Field((), description="Further operators that stay in float32, e.g. Softmax.")
     exclude: tuple[str, ...] = Field((), description="Nodes whose name matches one of these globs stay in float32.")
@@ -70,13 +78,17 @@ class ConvertFloat16(GraphPass[Options]):
         if self.options.weights_only:
             skips = store_float16(model, self.options.min_elements, counts)
         else:
-            skips = self._convert(model, counts)
+            skips = self._convert(model, counts, context)
         done = {what: count for what, count in counts.items() if count}
         return PassResult(model, modified=bool(done), counts=done, skips=tuple(skips))
 
-    def _convert(self, model: ir.Model, counts: Counter[str]) -> list[Skip]:
+    def _convert(self, model: ir.Model, counts: Counter[str], context: PassContext) -> list[Skip]:
         opset = model.graph.opset_imports.get("", 0)
         chosen, skips = self._choose(model, opset)
+        if context.samples is not None and self.options.ranges == "measured" and chosen:
+            wild = values_out_of_range(model, chosen, context.samples)
+            skips += [Skip(reason, n.name or n.op_type) for n in chosen if (reason := _first(n, wild))]
+            chosen = [node for node in chosen if not _first(node, wild)]
         edges = Edges(Names(model))
         narrow: dict[ir.Value, list[Use]] = defaultdict(list)
         results: dict[ir.Value, None] = {}
@@ -119,6 +131,11 @@ class ConvertFloat16(GraphPass[Options]):
         if node.op_identifier() in model.functions:
             return "operator is a function of the model"
         return refusal(node, opset, self.options.keep_float32)
+
+
+def _first(node: ir.Node, reasons: Mapping[ir.Value, str]) -> str | None:
+    """The reason of the first input or output of ``node`` that has one."""
+    return next((reasons[v] for v in (*node.inputs, *node.outputs) if v is not None and v in reasons), None)
 
 
 def _set_type_attribute(node: ir.Node) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import importlib.util
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,11 @@ ALIGNMENT = 64
 """What generated code may assume of the address of an input, bytes; NumPy's own arrays are aligned to 16."""
 CPU, POOLED = 1, 2
 """DLPack's code of the CPU, and TVM's of the allocator that keeps what it has freed."""
+MAIN = "main"
 PACK_WEIGHTS = "main_transform_params"
 """The function that puts weights into the order that kernels read, in libraries that were compiled with prepacking."""
+WEIGHTS = "weights.npz"
+"""The file beside a library that holds its weights, if the library does not."""
 
 
 class TvmLibrary:
@@ -31,10 +34,11 @@ class TvmLibrary:
     Args:
         path: The library.
         settings: ``threads``; ``inputs``, each with ``name``, ``dtype`` and ``shape`` (a text for a dynamic dimension);
-            ``outputs``, names in the order in which the library returns them. Other entries are left alone.
+            ``outputs``, names in the order in which the library returns them; ``weights``, ``beside`` if they are in the
+            file ``WEIGHTS`` beside the library. Other entries are left alone.
 
     Raises:
-        OSError: ``libtvm_runtime.so`` cannot be found or loaded.
+        OSError: ``libtvm_runtime.so`` cannot be found or loaded; or the file of weights.
         ImportError: ``tvm_ffi`` is not installed.
         RuntimeError: The library cannot be loaded.
     """
@@ -51,8 +55,10 @@ class TvmLibrary:
         module = self._ffi.load_module(os.path.abspath(path))  # noqa: PTH100  (dlopen wants it absolute, links kept)
         machine = module["vm_load_executable"]()
         machine["vm_initialization"](self.device, 0, POOLED, CPU, 0, POOLED)
-        self._main = machine["main"]
-        self._weights = tuple(machine[PACK_WEIGHTS]([])) if machine.implements_function(PACK_WEIGHTS, True) else ()
+        self._main = machine[MAIN]
+        packs = machine.implements_function(PACK_WEIGHTS, True)
+        packed = machine[PACK_WEIGHTS]([]) if packs else ()
+        self._weights = (*packed, *self._tensors(read_weights(path, settings)))
         self._buffers: dict[str, tuple[Array, Any]] = {}
         self._lock = threading.Lock()
 
@@ -73,6 +79,15 @@ class TvmLibrary:
         """The module ``tvm_ffi``, ready for the library at ``path``."""
         return _runtime(threads)
 
+    def _tensors(self, arrays: Iterable[Array]) -> list[Any]:
+        """The arrays as TVM takes them, each a copy at an aligned address."""
+        found = []
+        for array in arrays:
+            buffer = _aligned(array)
+            buffer[...] = array
+            found.append(self._ffi.from_dlpack(buffer))
+        return found
+
     def _tensor(self, name: str, array: Array) -> Any:
         """The array as TVM takes it: a copy at an aligned address, used again for the next array of the same kind."""
         if name not in self._buffers or not _alike(self._buffers[name][0], array):
@@ -88,6 +103,15 @@ class TvmLibrary:
             return np.array(list(value), np.int64)
         found: Array = np.array(np.from_dlpack(value))
         return found
+
+
+def read_weights(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Iterator[Array]:
+    """The weights beside the library at ``path``, in the order in which it takes them, read one by one."""
+    if settings.get("weights") != "beside":
+        return
+    with np.load(Path(path).parent / WEIGHTS) as archive:
+        for i in range(len(archive.files)):
+            yield archive[str(i)]
 
 
 def _alike(a: Array, b: Array) -> bool:

@@ -10,6 +10,7 @@ runtime parses). Instead only the structure is serialized:
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,25 @@ def open_in_memory(
     if values:
         options.add_external_initializers([name for name, _ in handed], values)
     return SessionRunner(source, settings, where=where, options=options, keep=(arrays, values))
+
+
+def optimized_in_memory(model: ir.Model, settings: Settings) -> ir.Model:
+    """The graph that ONNX Runtime makes of ``model``; its larger weights are names without elements.
+
+    Raises:
+        LoweringError: ONNX Runtime refuses the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="tamis-optimized-") as name:
+        path = Path(name) / "optimized.onnx"
+        open_in_memory(model, settings, lambda options: write_optimized(options, path))
+        return ir.load(path)
+
+
+def write_optimized(options: Any, path: Path) -> None:
+    """Let the session write the graph that it executes to ``path``, with larger weights in a file beside it."""
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
 
 
 def _data_folder(model: ir.Model) -> Path | None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
 import onnx_ir as ir
+import yaml
 from pydantic import JsonValue, ValidationError
 
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.model_file import save_model
 from tamis.compiler.target import Artifact, Machine, NodeTime, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
+from tamis.compiler.weight_kernels import WeightKernels
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch
 from tamis.targets.links import qemu
@@ -23,8 +27,9 @@ from tamis.targets.onnxruntime.add_bias_last import AddBiasLast
 from tamis.targets.onnxruntime.affine_to_batch_norm import AffineToBatchNorm
 from tamis.targets.onnxruntime.decompose_lrn import DecomposeLrn
 from tamis.targets.onnxruntime.fuse_attention import FuseAttention
+from tamis.targets.onnxruntime.int8_kernels import int8_kernels
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
-from tamis.targets.onnxruntime.memory_model import open_in_memory
+from tamis.targets.onnxruntime.memory_model import open_in_memory, optimized_in_memory
 from tamis.targets.onnxruntime.pad_channels import PadChannels
 from tamis.targets.onnxruntime.prelu_to_relu import PreluToRelu
 from tamis.targets.onnxruntime.profile import profile_session
@@ -159,6 +164,19 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         A step that breaks its contract on a model is undone: nobody has asked for it.
         """
         return [step(step.options_type(on_violation="skip")) for step in LEGALIZATION]
+
+    def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
+        """See ``int8_kernels.yaml``; none with a GPU."""
+        return int8_kernels(machine) if self._default(machine).provider in (None, "cpu") else None
+
+    def optimized_model(self, model: ir.Model) -> ir.Model | None:
+        """What ONNX Runtime makes of the model on the machine at hand, by its own dump; weights are not in it."""
+        return optimized_in_memory(model, _here(self._default(detect()).on_cpu()))
+
+    def weight_kernels(self, machine: Machine) -> WeightKernels:
+        """See ``weight_kernels.yaml``."""
+        text = (files("tamis.targets.onnxruntime") / "weight_kernels.yaml").read_text(encoding="utf-8")
+        return WeightKernels.model_validate(yaml.safe_load(text))
 
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""

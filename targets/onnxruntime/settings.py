@@ -95,7 +95,12 @@ class Settings(ProviderOptions):
             "session.force_spinning_stop": _flag(self.spinning == "running"),
             "session.disable_prepacking": _flag(not self.prepack),
         }
-        unwanted = {"MatMulAddFusion": not self.fuse_matmul_add, "SkipLayerNormFusion": not self.fuse_skip_layer_norm}
+        # left to itself, ONNX Runtime quantizes float weights of a layer that a recipe keeps in floats between Q and DQ
+        unwanted = {
+            "WeightBiasQuantization": True,
+            "MatMulAddFusion": not self.fuse_matmul_add,
+            "SkipLayerNormFusion": not self.fuse_skip_layer_norm,
+        }
         if names := [name for name, off in unwanted.items() if off]:
             entries["optimization.disable_specified_optimizers"] = ";".join(names)
         return {"threads": self.threads, "graph_optimization": LEVELS[self.graph_optimization], "entries": entries}

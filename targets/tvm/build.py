@@ -8,6 +8,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tamis.targets.links.tvm_library import WEIGHTS
 from tamis.targets.tvm.export import export_library
 from tamis.targets.tvm.gpu.build_cuda import build_cuda
 from tamis.targets.tvm.importing import Report, import_model
@@ -15,6 +16,7 @@ from tamis.targets.tvm.pipeline import FRONT, PREPACK, run_phases
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
 from tamis.targets.tvm.tuning.records import read_records
+from tamis.targets.tvm.weights_beside import write_weights
 
 LIBRARY = "model.so"
 
@@ -42,8 +44,13 @@ def build(request: dict[str, Any], report: Report) -> dict[str, Any]:
     known = read_records(Path(request["known"]) if request["known"] else None)
     module, counts = apply_schedules(module, target, known)
     module = run_phases(module, (PREPACK,), target, settings, report)
+    files = [LIBRARY]
+    if settings.weights == "beside":
+        report({"phase": "write weights"})
+        module = write_weights(module, out / WEIGHTS)
+        files.append(WEIGHTS)
     report({"phase": "generate code"})
     executable = relax.build(module, target)
     report({"phase": "link"})
     export_library(executable, out / LIBRARY, request["target"]["mtriple"])
-    return {"files": [LIBRARY], "schedules": counts.to_json()}
+    return {"files": files, "schedules": counts.to_json()}

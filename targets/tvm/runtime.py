@@ -43,7 +43,7 @@ DISTRIBUTIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 class Tvm(Runtime[TvmOptions]):
     """Apache TVM: one library with the whole model compiled for the machine, schedules tuned for it.
 
-    *Lowers to* ``model.so``, which needs nothing of TVM but its small runtime (the package ``apache-tvm-ffi`` and
+    *Lowers to* ``model.so``, and ``weights.npz`` if weights are to lie beside it. They need nothing of TVM but its small runtime (the package ``apache-tvm-ffi`` and
     ``libtvm_runtime.so``, 6 MB), and no compiler. Phases: import, simplify, convert layout, legalize, fuse, mark weights,
     schedule, prepack, generate code, link.
 
@@ -74,6 +74,8 @@ class Tvm(Runtime[TvmOptions]):
         """See ``Runtime.unavailable``: the compiler must be installed, and the link must reach such a machine."""
         if self.name not in machine.runtimes:
             return f"machine {machine.name} is served by {', '.join(machine.runtimes)} only, not by {self.name}"
+        if machine.gpu is not None and self.options.weights == "beside":
+            return "weights beside the library are for CPUs; leave out 'weights: beside'"
         compiler = nvrtc.unavailable() if machine.gpu is not None else None
         return _not_installed() or compiler or self._unreachable(machine)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from tamis.compiler.target import RuntimeOptions
 
 Layout = Literal["nchw", "nhwc"]
+Weights = Literal["embedded", "beside"]
 Fallback = Literal["error", "onnxruntime"]
 
 
@@ -25,6 +26,11 @@ class TvmOptions(RuntimeOptions):
     )
     prepack: bool | None = Field(
         None, description="Whether weights are stored in the order in which tuned kernels read them; default: true."
+    )
+    weights: Weights = Field(
+        "embedded",
+        description="Where weights go: into the library, or into weights.npz beside it, which takes less memory and time "
+        "to build if they are large. Not for GPUs.",
     )
     fallback: Fallback = Field(
         "error",
@@ -50,6 +56,7 @@ class Settings(BaseModel):
     threads: int = Field(ge=1, le=1024)
     layout: Layout | None = None
     prepack: bool = True
+    weights: Weights = "embedded"
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[str, ...] = ()
     emulated_cpu: str | None = None

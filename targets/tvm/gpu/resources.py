@@ -1,6 +1,6 @@
 """What each kernel of a compiled model takes of a GPU, and whether the GPU has it.
 
-Limits after the CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"; they come with the machine.
+Limits after the CUDA Programming Guide, section 5.1 "Compute Capabilities"; they come with the machine.
 Registers are given to warps in units of 256, so a block takes more of them than its threads use
 (CUDA Occupancy Calculator, "Register Allocation Unit Size").
 """

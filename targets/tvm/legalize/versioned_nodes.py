@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from tamis.compiler.rewriting.rewrite_pass import Builder
 
 INPUTS_SINCE = 13
 """From this operator set on, Split, Squeeze, Unsqueeze and ReduceSum get sizes and axes as inputs."""
+SPLIT_COUNTS_SINCE = 18
+"""From this operator set on, a Split into equal parts is told how many."""
 REDUCTION_INPUTS_SINCE = 18
 """From this operator set on, the other reductions get their axes as an input."""
 SLICE_INPUTS_SINCE = 10
@@ -21,7 +24,10 @@ def split(build: Builder, value: ir.Value, sizes: Sequence[int], axis: int) -> t
     """Parts of ``value`` of the given sizes along ``axis``; ``value`` itself if there is one part only."""
     if len(sizes) == 1:
         return (value,)
-    if build.opset < INPUTS_SINCE:
+    if len(set(sizes)) == 1 and build.opset >= INPUTS_SINCE:
+        count: dict[str, Any] = {"num_outputs": len(sizes)} if build.opset >= SPLIT_COUNTS_SINCE else {}
+        first = build.op("Split", value, axis=axis, **count)  # ONNX Runtime wants long lists of sizes within the file
+    elif build.opset < INPUTS_SINCE:
         first = build.op("Split", value, axis=axis, split=list(sizes))
     else:
         first = build.op("Split", value, np.array(sizes, np.int64), axis=axis)

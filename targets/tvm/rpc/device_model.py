@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tamis.targets.links import serve_model
-from tamis.targets.links.tvm_library import CPU, PACK_WEIGHTS, POOLED
+from tamis.targets.links.tvm_library import CPU, PACK_WEIGHTS, POOLED, read_weights
 from tamis.targets.tvm.rpc.device_error import DeviceError
 from tamis.targets.tvm.rpc.session import CALL_SECONDS, DeviceSession
 
@@ -33,7 +33,7 @@ class DeviceLibrary:
     Args:
         session: With the device.
         path: The library.
-        settings: ``inputs`` and ``outputs``, see ``TvmLibrary``.
+        settings: ``inputs``, ``outputs`` and ``weights``, see ``TvmLibrary``.
 
     Raises:
         DeviceError: The device failed, with the phase.
@@ -50,7 +50,8 @@ class DeviceLibrary:
         with session.phase("load", CALL_SECONDS):
             self._machine = library.get_function("vm_load_executable")()
             self._machine.get_function("vm_initialization")(CPU, 0, POOLED, CPU, 0, POOLED)
-            self._weights = self._packed_weights()
+        with session.phase("load weights", CALL_SECONDS):
+            self._weights = [*self._packed_weights(), *(session.tensor(a) for a in read_weights(path, settings))]
         self._feeds: Mapping[str, Array] | None = None
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

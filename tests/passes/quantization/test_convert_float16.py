@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tamis.compiler.graph_pass import PassResult
+from tamis.compiler.graph_pass import PassContext, PassResult
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
 from tamis.passes.quantization.convert_float16 import ConvertFloat16, Options
 from tamis.passes.quantization.float16_ports import KEPT_FLOAT32
@@ -198,6 +198,43 @@ def test_options_keep_operators_and_nodes() -> None:
     graph = "g (float[16] x) => (float[16] y) { [a] t = Relu(x)\n [b] y = Neg(t) }"
     assert reasons(convert(model(graph), keep_float32=("Neg",))) == ["operator is in keep_float32"]
     assert reasons(convert(model(graph), exclude=("a*",))) == ["matched by exclude"]
+
+
+def convert_measured(found: ir.Model, samples: list[dict[str, Array]], **options: Any) -> PassResult:
+    infer_shapes(found)
+    result = ConvertFloat16(Options(**options))(found, PassContext(samples=lambda: iter(samples)))
+    check(found)
+    second = ConvertFloat16(Options(**options))(found, PassContext(samples=lambda: iter(samples)))
+    assert not second.modified
+    return result
+
+
+WILD = "g (float[5, 16] x) => (float[5, 16] y) { [a] s = Mul(x, k)\n [b] t = Mul(s, s)\n [c] u = Sqrt(t)\n [d] y = Relu(u) }"
+OVER, UNDER = "values leave the range of float16 on the samples", "values are subnormal in float16 on the samples"
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(300, OVER), (1e-3, UNDER)])
+def test_values_out_of_range_on_the_samples_stay_float32_with_their_readers(factor: float, reason: str) -> None:
+    found = model(WILD, k=np.array(factor, np.float32))
+    wanted = run(found, {"x": X})
+    result = convert_measured(found, [{"x": 0 * X}, {"x": X}])
+    assert [(s.reason, s.node) for s in result.skips] == [(reason, "b"), (reason, "c")]
+    assert result.counts == {"nodes converted": 2}
+    assert_half_precise(wanted, found, {"x": X})
+
+
+def test_ranges_are_not_measured_without_samples_or_if_switched_off() -> None:
+    for samples, options in ((None, {}), ([{"x": X}], {"ranges": "off"})):
+        found = model(WILD, k=np.array(300, np.float32))
+        result = convert(found) if samples is None else convert_measured(found, samples, **options)
+        assert result.counts == {"nodes converted": 4}
+
+
+def test_inputs_out_of_range_and_values_that_are_not_finite() -> None:
+    found = model("g (float[5, 16] x) => (float[5, 16] y, float[5, 16] z) { [a] y = Neg(x)\n [b] z = Relu(x) }")
+    assert [s.reason for s in convert_measured(found, [{"x": X * 1e5}]).skips] == [OVER, OVER]
+    found = model("g (float[5, 16] x) => (float[5, 16] y) { y = Neg(x) }")
+    assert convert_measured(found, [{"x": np.full((5, 16), np.inf, np.float32)}]).modified
 
 
 def test_weights_only_halves_what_is_stored() -> None:

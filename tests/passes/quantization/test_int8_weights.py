@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.passes.quantization.int8_weights import PAIR_LIMIT, pair_extremes, quantize_int8, quantize_uint8
+from tamis.compiler.analysis.integer_products import PAIR_LIMIT, conv_matrices, conv_weight, pair_extremes
+from tamis.passes.quantization.int8_weights import quantize_conv, quantize_int8, quantize_uint8
 from tests.models import Array, random
 
 
@@ -68,3 +69,36 @@ def test_empty_columns_have_a_positive_scale() -> None:
     weight = np.zeros((4, 2), np.float32)
     assert np.all(quantize_int8(weight, per_channel=True, pair_safe=True).scale == 1)
     assert np.all(quantize_uint8(weight, per_channel=True).scale == 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "group"), [((6, 4, 3, 3), 1), ((6, 3, 3), 2), ((4, 1, 5, 5), 2), ((4, 3, 1, 2, 3), 1)]
+)
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_convolutions_are_safe_in_the_order_of_the_kernel(
+    shape: tuple[int, ...], group: int, per_channel: bool
+) -> None:
+    weight = np.sign(random(*shape)) * (1 + 0.1 * random(*shape, seed=1))
+    found = quantize_conv(weight, group=group, per_channel=per_channel, pair_safe=True)
+    assert found.scale.shape == ((shape[0],) if per_channel else ())
+    matrices = conv_matrices(found.quantized.astype(np.int64), group)
+    assert 120 <= pair_extremes(matrices).max() <= PAIR_LIMIT
+    full = quantize_conv(weight, group=group, per_channel=per_channel, pair_safe=False)
+    assert pair_extremes(conv_matrices(full.quantized.astype(np.int64), group)).max() > PAIR_LIMIT
+
+
+def test_depthwise_weights_keep_their_range() -> None:
+    weight = np.ones((5, 1, 3, 3), np.float32)
+    assert np.all(quantize_conv(weight, group=5, per_channel=True, pair_safe=True).quantized == 127)
+
+
+@pytest.mark.parametrize(
+    ("shape", "group"), [((6, 4, 3, 2), 1), ((6, 3, 5), 2), ((4, 1, 5, 5), 4), ((4, 3, 1, 2, 3), 2)]
+)
+def test_matrices_of_a_convolution_and_back(shape: tuple[int, ...], group: int) -> None:
+    weight = random(*shape)
+    matrices = conv_matrices(weight, group)
+    assert matrices.shape == (group, weight[0].size, shape[0] // group)
+    first = np.moveaxis(weight[shape[0] // group - 1], 0, -1).reshape(-1)
+    assert np.array_equal(matrices[0, :, -1], first)
+    assert np.array_equal(conv_weight(matrices, shape), weight)

@@ -134,6 +134,62 @@ def test_onnxruntime_runs_one_fused_integer_kernel(tmp_path: Path) -> None:
     assert [n.op_type for n in optimized.graph.node] == ["DynamicQuantizeMatMul"]
 
 
+LOOKUP = "g (int64[A, B] i) => (float[A, B, 8] y) { y = Gather(w, i) }"
+
+
+def test_tables_of_lookups_are_stored_in_int8_with_a_scale_a_row() -> None:
+    table = W * np.geomspace(0.01, 10, 16, dtype=np.float32)[:, None]
+    found = model(LOOKUP, w=table)
+    feeds = {"i": np.array([[0, 15, -1], [3, 3, -16]])}
+    wanted = run(found, feeds)
+    assert quantize(found).counts == {"look-ups in int8": 1}
+    assert op_types(found) == ["Gather", "Cast", "Gather", "Mul"]
+    assert sorted(found.graph.initializers) == ["w_int8", "w_scale"]
+    for optimize in (False, True):
+        error = np.abs(run(found, feeds, optimize=optimize)[0] - wanted[0])
+        assert np.all(error <= np.abs(table).max(axis=1)[feeds["i"]][..., None] / 253)
+
+
+def test_lookups_share_their_table_also_from_a_subgraph() -> None:
+    graph = """g (int64[N] i, bool c) => (float[N, 8] y, float[N, 8] z) {
+        z = Gather(w, i)
+        y = If(c) <then_branch = a () => (float[N, 8] p) { p = Gather(w, i) },
+                  else_branch = b () => (float[N, 8] q) { q = Identity(z) }>
+    }"""
+    found = model(graph, w=W)
+    feeds = {"i": np.array([2, 5]), "c": np.array(True)}
+    wanted = run(found, feeds)
+    assert quantize(found).counts == {"look-ups in int8": 2}
+    assert sorted(found.graph.initializers) == ["w_int8", "w_scale"]
+    assert [v.name for v in found.graph.outputs] == ["y", "z"]
+    assert sqnr(wanted, run(found, feeds)) > 40
+
+
+LOOKUPS_LEFT = {
+    "other reader": (
+        "g (int64[N] i) => (float[N, 8] y, float[16, 8] z) { y = Gather(w, i)\n z = Neg(w) }",
+        "table stays in float32 for other readers",
+    ),
+    "columns": (
+        "g (int64[N] i) => (float[16, N] y) { y = Gather<axis = 1>(w, i) }",
+        "look-up is not of rows of a matrix",
+    ),
+    "short rows": ("g (int64[N] i) => (float[N, 3] y) { y = Gather(s, i) }", "rows are too short for a scale each"),
+    "infinite": ("g (int64[N] i) => (float[N, 8] y) { y = Gather(t, i) }", "table is not finite"),
+}
+
+
+@pytest.mark.parametrize(("graph", "reason"), LOOKUPS_LEFT.values(), ids=LOOKUPS_LEFT.keys())
+def test_lookups_that_stay(graph: str, reason: str) -> None:
+    result = quantize(model(graph, w=W, t=np.full((16, 8), np.nan, np.float32), s=random(16, 3)))
+    assert not result.modified
+    assert [s.reason for s in result.skips] == [reason]
+
+
+def test_embeddings_can_be_left() -> None:
+    assert not quantize(model(LOOKUP, w=W), embeddings=False).modified
+
+
 def test_weights_inside_a_subgraph() -> None:
     graph = """g (float[N, 16] x, bool c) => (float[N, 8] y) {
         y = If(c) <then_branch = a () => (float[N, 8] p) { p = MatMul(x, w) },

@@ -1,0 +1,79 @@
+"""What a search for a mix of precisions found: for each unit what it got and why, and what the whole gains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tamis.compiler.graph_pass import Skip
+from tamis.compiler.paired_ratio import Ratio
+
+
+@dataclass(frozen=True)
+class UnitVerdict:
+    """One unit.
+
+    Args:
+        unit: Its name.
+        integer: Whether it runs in integers.
+        reason: Why.
+        sqnr_db: Signal-to-noise ratio of the outputs when it alone is quantized, dB; None if there is no noise, or
+            nothing but noise.
+        divergence: Kullback-Leibler divergence then, nats; None where no output is a distribution.
+        float_us, int8_us: Its time in float and in integers, microseconds, conversions apart.
+    """
+
+    unit: str
+    integer: bool
+    reason: str
+    sqnr_db: float | None
+    divergence: float | None
+    float_us: float
+    int8_us: float
+
+
+@dataclass(frozen=True)
+class MixedPlan:
+    """The outcome.
+
+    Args:
+        verdicts: One a unit, in the order of the model.
+        speedup: Over the float model, and the ends of its interval, measured end to end; of the best mix that held the
+            budget, even if it was not faster; None if none held it.
+        predicted_speedup: What the table of latencies said of it.
+        looks: How often the metric was looked at.
+    """
+
+    verdicts: tuple[UnitVerdict, ...]
+    speedup: Ratio | None = None
+    predicted_speedup: float | None = None
+    looks: int = 0
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the units in integers."""
+        return tuple(v.unit for v in self.verdicts if v.integer)
+
+    def skips(self) -> tuple[Skip, ...]:
+        """The units left in float, with their reasons."""
+        return tuple(Skip(v.reason, v.unit) for v in self.verdicts if not v.integer)
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a unit, as data."""
+        return [asdict(verdict) for verdict in self.verdicts]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**asdict(self), "verdicts": self.table(), "speedup": self.speedup and list(self.speedup)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> MixedPlan:
+        """What ``to_json`` gave."""
+        ratio = data["speedup"]
+        return cls(
+            tuple(UnitVerdict(**row) for row in data["verdicts"]),
+            speedup=None if ratio is None else (ratio[0], ratio[1], ratio[2]),
+            predicted_speedup=data["predicted_speedup"],
+            looks=data["looks"],
+        )

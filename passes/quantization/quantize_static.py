@@ -1,0 +1,230 @@
+"""Compute convolutions and matrix products, and what lies between them, in 8-bit integers.
+
+::
+
+    Conv(x, W, b) -> Clip   ->   Q(Conv(DQ(Q(x)), DQ(Wq), DQ(bq)))
+
+*Refuses*: targets without 8-bit kernels; recipes without calibration data; opsets below 11, and below 13 models that
+cannot be raised to it. Left alone: products whose weight is not constant, float32 and finite; values that are NaN or
+infinite on calibration data, with what reads them; nodes that ``include`` and ``exclude`` leave out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import onnx_ir as ir
+from pydantic import Field
+
+from tamis.compiler.errors import PostconditionError
+from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
+from tamis.compiler.int8_kernels import Int8Kernels
+from tamis.passes.quantization.activation_ranges import Range
+from tamis.passes.quantization.bias_correction import correct_biases
+from tamis.passes.quantization.integer_check import float_products, missing
+from tamis.passes.quantization.integer_forms import to_integer_forms
+from tamis.passes.quantization.islands import Islands, Unit, build_islands, candidates
+from tamis.passes.quantization.mixed_plan import chosen_units, mixed_plan
+from tamis.passes.quantization.raise_opset import obstacle
+from tamis.passes.quantization.ranges import Method, find_range
+from tamis.passes.quantization.static_quantizer import StaticQuantizer, key_of
+from tamis.passes.quantization.statistics import collect
+from tamis.passes.quantization.unit_weights import QuantizedWeight, nearest, optimal
+
+
+class Options(PassOptions):
+    """Options of ``quantize-static``."""
+
+    activations: Method = Field(
+        "mse",
+        description="How ranges of activations are chosen: all that was seen (minmax), all but one value in 10,000 "
+        "(percentile), least divergence (entropy), or least squared error (mse).",
+    )
+    weights_rounding: Literal["nearest", "optimal"] = Field(
+        "nearest",
+        description="optimal: weights of an output channel are rounded together, so that the layer's output on the "
+        "calibration samples changes least; nearest: each on its own.",
+    )
+    per_channel: bool = Field(
+        True,
+        description="One scale an output channel of weights instead of one a weight; without, rounding is nearest.",
+    )
+    pair_safe: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether weights are kept from saturating pairs of products: where the machine's products do "
+        "(auto), always, or never.",
+    )
+    bias_correction: bool = Field(False, description="Shift biases by the mean error that quantization leaves.")
+    mix: Literal["all", "measured"] = Field(
+        "all",
+        description="all: everything with an integer kernel; measured: the mix of float and integer layers that is "
+        "fastest on the target within the accuracy budget.",
+    )
+    include: tuple[str, ...] = Field(("*",), description="Quantize only nodes whose name matches one of these globs.")
+    exclude: tuple[str, ...] = Field((), description="Leave nodes whose name matches one of these globs.")
+    allow_float: tuple[str, ...] = Field(
+        (),
+        description="Nodes, by globs, that the target may compute in floats although they were quantized; elsewhere "
+        "that is an error.",
+    )
+
+
+class QuantizeStatic(GraphPass[Options]):
+    """Quantize weights and activations to 8 bits, with scales from calibration samples.
+
+    *Match*: Conv, MatMul and Gemm with constant weights, and the operators between them that the target's runtime
+    computes in integers (``target.runtime.int8_kernels``).
+
+    *Rewrite*: QuantizeLinear and DequantizeLinear around every value of an island, DequantizeLinear of int8 weights
+    (one scale an output channel) and of int32 biases (scale: activation's times weight's). ReLU and Clip go: the Q behind
+    clips. HardSigmoid becomes an Add whose Q clips.
+
+    *Shapes*: ``Wq: (C_out, C_in / groups, *k)`` or ``(K, N)`` int8, scales ``(C_out,)`` or ``(N,)`` float32; activations
+    one scale a tensor.
+
+    *Preserves*: names, shapes and types; values up to 8-bit rounding. On machines whose products saturate, weights are
+    scaled so that no pair of products can. Afterwards the graph that the runtime executes must hold every integer kernel
+    that was planned.
+
+    *References*: Jacob et al., 2018 (1712.05877), section 2; Wu et al., "Integer Quantization for Deep Learning
+    Inference", 2020 (2004.09602).
+    """
+
+    name = "quantize-static"
+    stage = Stage.QUANTIZE
+    contract = Contract.LOSSY
+    speed_motivated = True
+    options_type = Options
+
+    def requires(self, model: ir.Model, context: PassContext) -> None:
+        if context.target is None or context.target.runtime.int8_kernels(context.target.machine) is None:
+            name = "none" if context.target is None else context.target.name
+            raise self.refuse(
+                "the target has no 8-bit integer kernels",
+                expected="a runtime and machine with 8-bit kernels, e.g. onnxruntime on a CPU",
+                found=f"target {name}",
+                fix="leave the step out, or choose another target",
+            )
+        if context.samples is None:
+            raise self.refuse(
+                "there is no calibration data",
+                expected="'data: calibration' in the recipe",
+                fix="add some hundred samples that are typical of the model's use, or use quantize-dynamic",
+            )
+        if reason := obstacle(model):
+            raise self.refuse(
+                "the operators that quantize each channel are not in the model's opset, and it cannot be raised",
+                expected="ONNX opset 13 or later",
+                found=reason,
+                fix="export the model again with opset 13 or later",
+            )
+
+    def call(self, model: ir.Model, context: PassContext) -> PassResult:
+        assert context.target is not None
+        kernels = context.target.runtime.int8_kernels(context.target.machine)
+        assert kernels is not None
+        formed = to_integer_forms(model)
+        units, skips = self._choose(candidates(model, kernels))
+        ranges: dict[str, Range] = {}
+        if units:
+            islands, ranges = self._calibrated(model, kernels, units, context, skips)
+            units = list(islands.units.values())
+        if not units:
+            return PassResult(model, modified=formed > 0, skips=tuple(skips))
+        quantizer = StaticQuantizer(kernels, ranges, self._weights(model, units, context))
+        if self.options.mix == "measured":
+            plan = mixed_plan(model, units, context, lambda m, some: quantizer.copy(m, [key_of(u) for u in some]))
+            skips.extend(plan.skips())
+            units = chosen_units(plan, units)
+            if not units:
+                return PassResult(model, modified=formed > 0, skips=tuple(skips))
+        floats = model.clone()
+        labels = {str(v.name): unit.name for unit in units for node in unit.nodes for v in node.outputs}
+        islands = quantizer.apply(model, {key_of(unit) for unit in units})
+        planned = [*islands.units, *islands.joined]
+        counts = Counter(f"{node.op_type} quantized" for node in planned)
+        if self.options.bias_correction:
+            assert context.samples is not None
+            corrected = correct_biases(model, floats, context.samples)
+            skips.extend(corrected.skips)
+            counts["biases corrected"] = corrected.layers
+        self._require_integers(model, context, kernels, planned, labels)
+        return PassResult(model, modified=True, counts=dict(+counts), skips=tuple(skips))
+
+    def _weights(self, model: ir.Model, units: Sequence[Unit], context: PassContext) -> dict[str, QuantizedWeight]:
+        assert context.target is not None and context.samples is not None
+        safe = {"auto": context.target.machine.int8.saturates, "on": True, "off": False}[self.options.pair_safe]
+        if self.options.weights_rounding == "optimal" and self.options.per_channel:
+            rounded = optimal(model, units, context.samples, pair_safe=safe, seed=context.seed)
+            return {key_of(unit): weight for unit, weight in rounded.items()}
+        per_channel = self.options.per_channel
+        return {key_of(unit): nearest(unit, per_channel=per_channel, pair_safe=safe) for unit in units}
+
+    def _choose(self, found: Mapping[ir.Node, Unit | str]) -> tuple[list[Unit], list[Skip]]:
+        units: list[Unit] = []
+        skips: list[Skip] = []
+        for node, unit in found.items():
+            name = node.name or ""
+            reason = unit if isinstance(unit, str) else None
+            if not any(fnmatchcase(name, glob) for glob in self.options.include):
+                reason = "not matched by include"
+            elif any(fnmatchcase(name, glob) for glob in self.options.exclude):
+                reason = "matched by exclude"
+            if isinstance(unit, Unit) and reason is None:
+                units.append(unit)
+            else:
+                skips.append(Skip(str(reason), name or str(node.outputs[0].name)))
+        return units, skips
+
+    def _calibrated(
+        self, model: ir.Model, kernels: Int8Kernels, units: Sequence[Unit], context: PassContext, skips: list[Skip]
+    ) -> tuple[Islands, dict[str, Range]]:
+        """The islands of those units whose inputs and outputs have finite values on the samples, and the ranges."""
+        assert context.samples is not None
+        islands = build_islands(model, kernels, units)
+        statistics = collect(model, [str(v.name) for v in islands.quantized], context)
+        bad = {name for name, each in statistics.items() if each.non_finite or not each.elements}
+        while bad & {str(v.name) for v in islands.quantized}:
+            left = [u for u in islands.units.values() if not bad & _names_around(u)]
+            if len(left) == len(islands.units):
+                left = []
+            skips.extend(
+                Skip("NaN, infinite or empty on calibration samples", unit.name)
+                for unit in islands.units.values()
+                if unit not in left
+            )
+            islands = build_islands(model, kernels, left)
+        return islands, {name: find_range(each, self.options.activations) for name, each in statistics.items()}
+
+    def _require_integers(
+        self,
+        model: ir.Model,
+        context: PassContext,
+        kernels: Int8Kernels,
+        planned: Sequence[ir.Node],
+        labels: Mapping[str, str],
+    ) -> None:
+        assert context.target is not None
+        runtime = context.target.runtime
+        optimized = runtime.optimized_model(model)
+        operators = runtime.optimized_operators(model)
+        if optimized is None or operators is None:
+            return
+        floats = [labels.get(name, name) for name in float_products(optimized)]
+        floats = [name for name in floats if not any(fnmatchcase(name, glob) for glob in self.options.allow_float)]
+        lines = missing((n for n in planned if kernels.operators[n.op_type].role == "computes"), operators, kernels)
+        if floats or (lines and not self.options.allow_float):
+            raise PostconditionError(
+                "the target computes quantized nodes in floats",
+                where=f"pass {self.name}",
+                expected="every quantized Conv, MatMul and Gemm on an integer kernel",
+                found="; ".join([*floats[:5], *lines]),
+                fix="exclude the nodes, or name them in allow_float; please report the model's form",
+            )
+
+
+def _names_around(unit: Unit) -> set[str]:
+    return {str(unit.node.inputs[0].name), str(unit.output.name)}  # type: ignore[union-attr]
