@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from tamis.compiler.errors import RegistryError
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.registry import DETECTOR, load_attribute, machine_names, unknown
-from tamis.compiler.target import Machine
 
 HOST = "host"
 

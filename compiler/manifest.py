@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.graph_pass import Skip
 from tamis.compiler.link import Link
-from tamis.compiler.target import Machine
+from tamis.compiler.machine_data import Machine
 
 NODES_NAMED = 3
 """How many nodes of a skip reason are named in the manifest."""

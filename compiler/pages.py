@@ -20,7 +20,7 @@ from tamis.compiler.errors import TamisError, error_classes
 from tamis.compiler.fields_table import markdown, rows
 from tamis.compiler.graph_pass import Contract
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import Gpu, Machine
+from tamis.compiler.machine_data import Gpu, Machine
 
 CONTRACTS = {
     Contract.EXACT: "same bits on the same kernels",

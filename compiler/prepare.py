@@ -21,12 +21,13 @@ from tamis.compiler.graph_pass import Contract, Feeds, GraphPass, PassContext
 from tamis.compiler.input_spec import InputSpec
 from tamis.compiler.link import HERE, Link
 from tamis.compiler.machine import find_machine
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.model_file import load_model
 from tamis.compiler.recipe import AUTO, Budget, DataSource, Recipe, RpcLink, TargetSection
 from tamis.compiler.recipe_file import LoadedRecipe
 from tamis.compiler.registry import pass_class, runtime_class
 from tamis.compiler.resolve_inputs import resolve_inputs
-from tamis.compiler.target import Machine, Target
+from tamis.compiler.target import Target
 
 RANDOM_SAMPLES = 4
 

@@ -70,7 +70,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "datasets": {},
     "analyses": {
-        "quantization": "tamis.passes.quantization.quantization_analysis:analyse_quantization",
+        "quantization": "tamis.passes.quantization.analysis.quantization_analysis:analyse_quantization",
     },
 }
 
@@ -116,7 +116,13 @@ DEVICES = {
 REFERENCE_RUNTIME = "onnxruntime"
 """Runs models for verification, with its optimizations off, and plain models on the command line."""
 
-KIND_NAMES = {"passes": "pass", "targets": "runtime", "metrics": "metric", "datasets": "data set", "analyses": "analysis"}
+KIND_NAMES = {
+    "passes": "pass",
+    "targets": "runtime",
+    "metrics": "metric",
+    "datasets": "data set",
+    "analyses": "analysis",
+}
 
 
 @cache

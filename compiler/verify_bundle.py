@@ -12,9 +12,9 @@ from tamis.compiler.errors import VerificationError
 from tamis.compiler.golden import Replay, replay
 from tamis.compiler.loaded_model import LoadedModel
 from tamis.compiler.machine import find_machine
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.manifest import NODES_NAMED
 from tamis.compiler.model_file import load_model
-from tamis.compiler.target import Machine
 
 
 @dataclass(frozen=True)

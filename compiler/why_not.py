@@ -9,8 +9,9 @@ from typing import Any
 from tamis.compiler.analysis.subject import Subject
 from tamis.compiler.graph_pass import GraphPass, PassContext, Skip
 from tamis.compiler.machine import find_machine
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.registry import pass_class, runtime_class, table, unknown
-from tamis.compiler.target import Machine, Target
+from tamis.compiler.target import Target
 
 
 @dataclass(frozen=True)

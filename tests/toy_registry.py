@@ -12,7 +12,8 @@ from pydantic import Field, JsonValue
 
 from tamis.compiler import registry
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Stage
-from tamis.compiler.target import Artifact, Machine, Runner, Runtime, RuntimeOptions
+from tamis.compiler.machine_data import Machine
+from tamis.compiler.target import Artifact, Runner, Runtime, RuntimeOptions
 from tamis.compiler.tuning_database import TuningDatabase
 
 

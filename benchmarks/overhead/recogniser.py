@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ from benchmarks.zoo.folder import build
 from tamis.compiler.adversarial import adversarial_feeds
 from tamis.compiler.apply_steps import VERIFY_SAMPLES
 from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.judge import Judge
 from tamis.compiler.phases import Phases
 from tamis.compiler.pipeline import Pipeline
 from tamis.compiler.prepare import Prepared, prepare
@@ -64,18 +66,8 @@ def ours(folder: Path) -> tuple[float, Phases, int]:
         cases = adversarial_feeds(made.spec, made.recipe.seed)
         verifier = Verifier(lambda m: runtime.load_model(m, optimize=False), made.model, samples, cases)
     with TuningDatabase() as database:
-        pipeline = Pipeline(
-            target=plan.target,
-            context=made.context(plan.target),
-            verifier=verifier,
-            feeds=samples[0],
-            accuracy=None,
-            evaluation=None,
-            baseline=None,
-            database=database,
-            phases=phases,
-            quiet=True,
-        )
+        judge = Judge(plan.target, verifier, samples[0], None, None, None, database, quiet=True)
+        pipeline = Pipeline(replace(made.context(plan.target), judge=judge), verifier, judge, phases, quiet=True)
         outcome = pipeline.run(made.model, plan.steps)
     return time.perf_counter() - start, phases, sum(record.verdict == "kept" for record in outcome.records)
 

@@ -29,19 +29,20 @@ from tamis.compiler.graph_pass import PassContext
 from tamis.compiler.machine import find_machine
 from tamis.compiler.model_file import load_model, save_model
 from tamis.compiler.registry import GROUPS, REFERENCE_RUNTIME, pass_class, runtime_class
-from tamis.passes.quantization.activation_ranges import activation_parameters
-from tamis.passes.quantization.affine import Affine
-from tamis.passes.quantization.bias_correction import BIAS_LIMIT, correct_biases
-from tamis.passes.quantization.gram import Layer, collect_grams
-from tamis.passes.quantization.int8_weights import quantize_int8
-from tamis.passes.quantization.integer_forms import to_integer_forms
-from tamis.passes.quantization.islands import Islands, Unit, build_islands, channel_axis, find_units
-from tamis.passes.quantization.place_qdq import insert_qdq
-from tamis.passes.quantization.raise_opset import raise_opset
-from tamis.passes.quantization.saturation import saturated_pairs
-from tamis.passes.quantization.statistics import collect
-from tamis.passes.quantization.unit_weights import QuantizedWeight, bias_floor, weight_array
-from tamis.passes.quantization.weight_rounding import best_scales, round_nearest, round_weights
+from tamis.passes.quantization.calibration.activation_ranges import activation_parameters
+from tamis.passes.quantization.calibration.affine import Affine
+from tamis.passes.quantization.calibration.statistics import collect
+from tamis.passes.quantization.placement.integer_forms import to_integer_forms
+from tamis.passes.quantization.placement.islands import Islands, build_islands
+from tamis.passes.quantization.placement.place_qdq import insert_qdq
+from tamis.passes.quantization.placement.raise_opset import raise_opset
+from tamis.passes.quantization.placement.unit_weights import QuantizedWeight, bias_floor, weight_array
+from tamis.passes.quantization.placement.units import Unit, channel_axis, find_units
+from tamis.passes.quantization.rounding.bias_correction import BIAS_LIMIT, correct_biases
+from tamis.passes.quantization.rounding.gram import Layer, collect_grams
+from tamis.passes.quantization.rounding.int8_weights import quantize_int8
+from tamis.passes.quantization.rounding.saturation import saturated_pairs
+from tamis.passes.quantization.rounding.weight_rounding import best_scales, round_nearest, round_weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Way = Callable[[Array, Array | None, bool], tuple[Array, Array]]

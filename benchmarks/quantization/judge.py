@@ -14,7 +14,7 @@ from tamis.compiler.bundle import open_bundle
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.metrics import get_metric
 from tamis.compiler.model_file import load_model
-from tamis.passes.quantization.saturation import saturated_pairs
+from tamis.passes.quantization.rounding.saturation import saturated_pairs
 
 SATURATION_SAMPLES = 8
 

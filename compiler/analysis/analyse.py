@@ -14,7 +14,8 @@ from tamis.compiler.analysis.roofline import Roofline, roofline_of
 from tamis.compiler.analysis.rows import Bound, Row, by_kind
 from tamis.compiler.analysis.subject import Subject
 from tamis.compiler.analysis.tensor_size import static_shape, total
-from tamis.compiler.target import Machine, NodeTime, Runtime
+from tamis.compiler.machine_data import Machine
+from tamis.compiler.target import NodeTime, Runtime
 from tamis.compiler.tuning_database import TuningDatabase
 
 NOTHING = Cost(0, 0, 0, 0, 0)

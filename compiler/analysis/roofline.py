@@ -20,8 +20,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tamis.compiler.analysis.subject import name_nodes
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.rewriting.constants import constant_value
-from tamis.compiler.target import Machine, Runtime
+from tamis.compiler.target import Runtime
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 
 KIND = "roofline"

@@ -20,7 +20,8 @@ from pydantic import JsonValue
 from tamis.compiler.errors import LoweringError, RuntimeFailureError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import Artifact, Machine, Runtime, RuntimeOptions
+from tamis.compiler.machine_data import Machine
+from tamis.compiler.target import Artifact, Runtime, RuntimeOptions
 from tamis.compiler.tuning_database import TuningDatabase
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from tamis.compiler.rewriting.constants import constant_array
 from tamis.compiler.rewriting.graph_edit import Names, drop_if_unused, sole_user
 from tamis.compiler.rewriting.node_pass import replace
 from tamis.compiler.rewriting.rewrite_pass import Builder
-from tamis.passes.quantization.affine import Affine
-from tamis.passes.quantization.float_values import Scale, scale_of
+from tamis.passes.quantization.calibration.affine import Affine
+from tamis.passes.quantization.dequantization.float_values import Scale, scale_of
 
 MIN_OPSET = 13
 BITS = {ir.DataType.INT8: 8, ir.DataType.UINT8: 8, ir.DataType.INT16: 16, ir.DataType.UINT16: 16}

@@ -24,10 +24,10 @@ from pydantic import Field
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.rewriting.graph_edit import Names
-from tamis.passes.quantization.float16_edges import FLOAT, HALF, Edges, Use
-from tamis.passes.quantization.float16_nodes import float_ports, has_float, refusal
-from tamis.passes.quantization.float16_ranges import values_out_of_range
-from tamis.passes.quantization.float16_storage import store_float16
+from tamis.passes.quantization.float16.edges import FLOAT, HALF, Edges, Use
+from tamis.passes.quantization.float16.nodes import float_ports, has_float, refusal
+from tamis.passes.quantization.float16.ranges import values_out_of_range
+from tamis.passes.quantization.float16.storage import store_float16
 
 
 class Options(PassOptions):

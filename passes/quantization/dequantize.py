@@ -25,9 +25,9 @@ from tamis.compiler.rewriting.constants import constant_array, constant_tensor
 from tamis.compiler.rewriting.graph_edit import Names, drop_if_unused
 from tamis.compiler.rewriting.node_pass import replace
 from tamis.compiler.rewriting.rewrite_pass import Builder
-from tamis.passes.quantization.float_operators import OPERATORS, Operands
-from tamis.passes.quantization.float_values import Floats, scale_of
-from tamis.passes.quantization.integer_products import INTEGER_PRODUCTS, read_scaled
+from tamis.passes.quantization.dequantization.float_operators import OPERATORS, Operands
+from tamis.passes.quantization.dequantization.float_values import Floats, scale_of
+from tamis.passes.quantization.dequantization.integer_products import INTEGER_PRODUCTS, read_scaled
 
 MIN_OPSET = 10
 STORED = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})

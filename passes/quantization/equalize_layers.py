@@ -22,8 +22,14 @@ from tamis.compiler.rewriting.constants import constant_tensor, set_constant
 from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.fusion.affine import Affine, Array
 from tamis.passes.fusion.linear_nodes import Linear, read_linear
-from tamis.passes.quantization.channel_ranges import input_ranges, output_ranges
-from tamis.passes.quantization.channel_sources import CONVOLUTIONS, PRODUCTS, Source, find_source, read_shift
+from tamis.passes.quantization.equalization.channel_ranges import input_ranges, output_ranges
+from tamis.passes.quantization.equalization.channel_sources import (
+    CONVOLUTIONS,
+    PRODUCTS,
+    Source,
+    find_source,
+    read_shift,
+)
 
 EVEN = 1.05
 """Channels whose factors differ by less than this are left as they are."""

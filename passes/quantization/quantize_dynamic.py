@@ -25,9 +25,9 @@ from pydantic import Field
 
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.rewriting.graph_edit import Names, drop_if_unused
-from tamis.passes.quantization.dynamic_matmul import DynamicMatMul
-from tamis.passes.quantization.int8_tables import is_lookup, store_int8
-from tamis.passes.quantization.matrix_products import MatrixProduct, read_product
+from tamis.passes.quantization.products.dynamic_matmul import DynamicMatMul
+from tamis.passes.quantization.products.matrix_products import MatrixProduct, read_product
+from tamis.passes.quantization.rounding.int8_tables import is_lookup, store_int8
 
 MIN_OPSET = 11
 

@@ -22,17 +22,18 @@ from pydantic import Field
 from tamis.compiler.errors import PostconditionError
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.int8_kernels import Int8Kernels
-from tamis.passes.quantization.activation_ranges import Range
-from tamis.passes.quantization.bias_correction import correct_biases
-from tamis.passes.quantization.integer_check import float_products, missing
-from tamis.passes.quantization.integer_forms import to_integer_forms
-from tamis.passes.quantization.islands import Islands, Unit, build_islands, candidates
-from tamis.passes.quantization.mixed_plan import chosen_units, mixed_plan
-from tamis.passes.quantization.raise_opset import obstacle
-from tamis.passes.quantization.ranges import Method, find_range
-from tamis.passes.quantization.static_quantizer import StaticQuantizer, key_of
-from tamis.passes.quantization.statistics import collect
-from tamis.passes.quantization.unit_weights import QuantizedWeight, nearest, optimal
+from tamis.passes.quantization.calibration.activation_ranges import Range
+from tamis.passes.quantization.calibration.ranges import Method, find_range
+from tamis.passes.quantization.calibration.statistics import collect
+from tamis.passes.quantization.mixed.mixed_plan import chosen_units, mixed_plan
+from tamis.passes.quantization.placement.integer_check import float_products, missing
+from tamis.passes.quantization.placement.integer_forms import to_integer_forms
+from tamis.passes.quantization.placement.islands import Islands, build_islands
+from tamis.passes.quantization.placement.raise_opset import obstacle
+from tamis.passes.quantization.placement.static_quantizer import StaticQuantizer, key_of
+from tamis.passes.quantization.placement.unit_weights import QuantizedWeight, nearest, optimal
+from tamis.passes.quantization.placement.units import Unit, candidates
+from tamis.passes.quantization.rounding.bias_correction import correct_biases
 
 
 class Options(PassOptions):

@@ -26,9 +26,9 @@ from tamis.compiler.observe import observe
 from tamis.compiler.rewriting.constants import set_constant
 from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.fusion.affine import Affine, Array
-from tamis.passes.quantization.channel_sources import PRODUCTS
-from tamis.passes.quantization.smoothing import Rows, best_factors
-from tamis.passes.quantization.smoothing_sites import Site, find_site, find_sites
+from tamis.passes.quantization.equalization.channel_sources import PRODUCTS
+from tamis.passes.quantization.equalization.smoothing import Rows, best_factors
+from tamis.passes.quantization.equalization.smoothing_sites import Site, find_site, find_sites
 
 SWEEPS = 8
 

@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from typing import Any, TypeVar
 
-from tamis.compiler.target import Int8Units, Llvm, Machine
+from tamis.compiler.machine_data import Int8Units, Llvm, Machine
 from tamis.targets.hardware.cpu_limits import usable_cpus, usable_threads
 from tamis.targets.hardware.cpu_topology import caches, cores
 

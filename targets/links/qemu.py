@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from tamis.compiler.errors import TargetUnavailableError
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.progress import Progress
-from tamis.compiler.target import Machine
 from tamis.targets.links import arm64_root, debian_packages
 from tamis.targets.links.arm64_root import SITE, cache_folder, made_once, python
 from tamis.targets.links.debian_packages import DebianPackages, unpack

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tamis.compiler.int8_kernels import Int8Kernels
-from tamis.compiler.target import Machine
+from tamis.compiler.machine_data import Machine
 
 FILE = "int8_kernels.yaml"
 

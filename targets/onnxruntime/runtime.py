@@ -15,8 +15,9 @@ from pydantic import JsonValue, ValidationError
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.int8_kernels import Int8Kernels
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.model_file import save_model
-from tamis.compiler.target import Artifact, Machine, NodeTime, Runner, Runtime, TuneBudget, TuneResult
+from tamis.compiler.target import Artifact, NodeTime, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.weight_kernels import WeightKernels
 from tamis.targets.hardware.cpu_limits import usable_threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from tamis.compiler.target import Machine
+from tamis.compiler.machine_data import Machine
 from tamis.targets.tvm.settings import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tamis.compiler.target import Machine
+from tamis.compiler.machine_data import Machine
 
 
 def machine_target(machine: Machine, threads: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.model_file import save_model
-from tamis.compiler.target import Machine
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.tvm.machine_target import machine_target
 from tamis.targets.tvm.settings import Settings

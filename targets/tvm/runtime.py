@@ -16,7 +16,8 @@ from pydantic import JsonValue
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.link import HERE, Link
-from tamis.compiler.target import Artifact, Machine, Runner, Runtime, TuneBudget, TuneResult
+from tamis.compiler.machine_data import Machine
+from tamis.compiler.target import Artifact, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.hardware.host import detect, host_arch

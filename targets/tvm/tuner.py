@@ -14,9 +14,10 @@ import onnx_ir as ir
 
 from tamis.compiler.errors import LoweringError
 from tamis.compiler.graph_pass import Feeds
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.measure import Call, call_of
 from tamis.compiler.measure_loads import compare_loads
-from tamis.compiler.target import Artifact, Machine, TuneBudget, TuneResult
+from tamis.compiler.target import Artifact, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.targets.tvm.layout import LAYOUTS, convolutions
 from tamis.targets.tvm.request import compile_request

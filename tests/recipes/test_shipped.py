@@ -15,6 +15,9 @@ from tamis.compiler.registry import GROUPS, recipe_names
 STEPS = {
     "lossless": ["canonicalize", *GROUPS["fuse"]],
     "int8-dynamic": ["canonicalize", *GROUPS["fuse"], "quantize-dynamic"],
+    "int8": ["canonicalize", *GROUPS["fuse"], "equalize-layers", "quantize-static"],
+    "mixed": ["canonicalize", *GROUPS["fuse"], "equalize-layers", "quantize-static"],
+    "int4-weights": ["canonicalize", *GROUPS["fuse"], "quantize-weights"],
     "fp16": ["canonicalize", *GROUPS["fuse"], "convert-float16"],
 }
 

@@ -23,7 +23,7 @@ from tvm import relax
 from tvm.s_tir import dlight
 
 from tamis.compiler.errors import LoweringError
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 from tamis.targets.tvm.export import export_library
 from tamis.targets.tvm.gpu.checklist import device_checklist
 from tamis.targets.tvm.gpu.launches import Launch, watch_split

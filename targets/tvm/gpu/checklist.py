@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 from tamis.targets.tvm.gpu.resources import Kernel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 
 PROGRAM = "nvidia-smi"
 QUERY = ("--query-gpu=compute_cap", "--format=csv,noheader")

@@ -24,7 +24,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm_ffi.structural import structural_walk
 
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 from tamis.targets.tvm.gpu.build_cuda import schedule_for_gpu
 from tamis.targets.tvm.gpu.launches import Launch, launches_of, watch_split
 from tamis.targets.tvm.importing import Report

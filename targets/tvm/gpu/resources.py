@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tamis.compiler.errors import LoweringError
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 
 REGISTER_UNIT = 256
 """Registers that a warp gets at once."""

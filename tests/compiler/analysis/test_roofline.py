@@ -14,8 +14,9 @@ from tamis.compiler.analysis.roofline import Roofline, roofline_of
 from tamis.compiler.analysis.rows import by_kind
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.machine import find_machine
+from tamis.compiler.machine_data import Machine
 from tamis.compiler.registry import runtime_class
-from tamis.compiler.target import Machine, NodeTime
+from tamis.compiler.target import NodeTime
 from tamis.compiler.tuning_database import TuningDatabase
 from tests.models import model, random
 

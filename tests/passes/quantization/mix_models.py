@@ -11,10 +11,11 @@ import onnx_ir as ir
 from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.machine import find_machine
 from tamis.compiler.registry import runtime_class
-from tamis.passes.quantization.islands import Unit, build_islands, find_units
-from tamis.passes.quantization.static_quantizer import StaticQuantizer, key_of
-from tamis.passes.quantization.tensor_statistics import gather
-from tamis.passes.quantization.unit_weights import nearest
+from tamis.passes.quantization.calibration.tensor_statistics import gather
+from tamis.passes.quantization.placement.islands import build_islands
+from tamis.passes.quantization.placement.static_quantizer import StaticQuantizer, key_of
+from tamis.passes.quantization.placement.unit_weights import nearest
+from tamis.passes.quantization.placement.units import Unit, find_units
 from tests import models
 
 NETWORK = """g (float[1, 8, 16, 16] x) => (float[1, 4] y)

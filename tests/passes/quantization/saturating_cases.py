@@ -15,8 +15,8 @@ import onnx
 import onnx_ir as ir
 
 from tamis.compiler.analysis.integer_products import IntegerProduct
-from tamis.passes.quantization.layer_rows import layer_rows
-from tamis.passes.quantization.saturation import saturating_matmul
+from tamis.passes.quantization.rounding.layer_rows import layer_rows
+from tamis.passes.quantization.rounding.saturation import saturating_matmul
 from tests.models import Array
 
 MATRICES = [(1, 8, 8), (1, 7, 11), (4, 9, 17), (7, 130, 33), (3, 515, 18)]

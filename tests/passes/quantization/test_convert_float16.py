@@ -10,7 +10,7 @@ import pytest
 from tamis.compiler.graph_pass import PassContext, PassResult
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
 from tamis.passes.quantization.convert_float16 import ConvertFloat16, Options
-from tamis.passes.quantization.float16_ports import KEPT_FLOAT32
+from tamis.passes.quantization.float16.ports import KEPT_FLOAT32
 from tests.models import Array, check, elements, model, nodes, op_types, random, run
 
 HALF = ir.DataType.FLOAT16

@@ -10,8 +10,8 @@ import pytest
 from tamis.compiler.errors import PreconditionError
 from tamis.compiler.graph_pass import Feeds, PassContext, PassResult
 from tamis.passes.canonicalize.infer_shapes import infer_shapes
+from tamis.passes.quantization.equalization.smoothing import Rows, best_factors
 from tamis.passes.quantization.smooth_activations import SmoothActivations
-from tamis.passes.quantization.smoothing import Rows, best_factors
 from tests.models import Array, assert_close, check, elements, model, op_types, random, run
 
 OUTLIERS = np.ones(16, np.float32)

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from tamis.compiler.errors import LoweringError
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 from tamis.targets.tvm.child_main import stub_unused_intrinsics
 from tamis.targets.tvm.machine_target import machine_target
 

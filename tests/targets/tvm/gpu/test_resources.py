@@ -6,7 +6,7 @@ import pytest
 
 from tamis.compiler.errors import LoweringError
 from tamis.compiler.machine import find_machine
-from tamis.compiler.target import Gpu
+from tamis.compiler.machine_data import Gpu
 from tamis.targets.tvm.gpu.checklist import device_checklist
 from tamis.targets.tvm.gpu.resources import Kernel, Usage, excesses, require_fit
 

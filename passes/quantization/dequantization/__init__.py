@@ -1,0 +1,1 @@
+"""What quantized operators compute, in floats."""

@@ -1,0 +1,1 @@
+"""Scales moved between layers."""

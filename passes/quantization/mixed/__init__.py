@@ -1,0 +1,1 @@
+"""Which layers get integers and which stay floats."""

@@ -1,0 +1,1 @@
+"""Weights and biases in few bits."""
