@@ -14,6 +14,7 @@ from tamis.compiler.errors import PreconditionError, TargetUnavailableError, Usa
 from tamis.compiler.feeds import SEED
 from tamis.compiler.graph_pass import Feeds, PassContext
 from tamis.compiler.machine import find_machine
+from tamis.compiler.model_file import load_model
 from tamis.compiler.recipe import DataSource
 from tamis.compiler.registry import GROUPS, REFERENCE_RUNTIME, lookup, pass_class, runtime_class
 from tamis.compiler.target import Target
@@ -58,9 +59,10 @@ def run_analysis(
     if data is not None:
         source = DataSource.model_validate({"folder" if data.is_dir() else "npz": str(data.absolute())})
         source = source.model_copy(update={"samples": samples})
-        subject = open_subject(path, shapes)
-        values = [v for v in subject.model.graph.inputs if v.name not in subject.model.graph.initializers]
+        model = load_model(path)
+        values = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
         stream = open_samples(source, Path.cwd(), values).__iter__
+        subject = open_subject(path, shapes or _common_shapes(stream()))
     else:
         subject = open_subject(path, shapes, inputs)
         if subject.feeds is None:
@@ -70,6 +72,13 @@ def run_analysis(
     context = PassContext(inputs=subject.spec, target=target, samples=stream, seed=SEED)
     _fuse(subject, context)
     return analyse(subject.model, context, progress)
+
+
+def _common_shapes(samples: Iterator[Feeds]) -> list[str]:
+    """``NAME=SIZE,...`` of the inputs, if all samples have the same sizes and none is a single number."""
+    found = {tuple((name, array.shape) for name, array in feeds.items()) for feeds in samples}
+    shapes = found.pop() if len(found) == 1 else ()
+    return [f"{name}={','.join(map(str, sizes))}" for name, sizes in shapes] if all(s for _, s in shapes) else []
 
 
 def _given(subject: Subject, is_given: bool) -> Iterator[Feeds]:

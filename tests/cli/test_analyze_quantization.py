@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from tests.cli.conftest import Command
+from tests.models import model, random
 
 
 def _data(count: int = 4) -> None:
@@ -38,6 +40,25 @@ def test_the_number_of_samples(tamis: Command, project: Path) -> None:
         for more in ((), ("--samples", "1"))
     )
     assert whole["layers"][0]["input_range"] != one["layers"][0]["input_range"]
+
+
+def test_the_data_tells_sizes_that_the_model_leaves_open(tamis: Command, project: Path) -> None:
+    """Softmax of opset 11 takes all axes from ``axis`` on as one: only with known sizes is it that of opset 13."""
+    _data()
+    graph = """g (float[N, 3, H, W] x) => (float[N, K] y) {
+        c = Conv(x, w)
+        p = GlobalAveragePool(c)
+        s = Shape(x)
+        i = Constant<value = int64[1] {0}>()
+        n = Gather(s, i)
+        m = Constant<value = int64[1] {-1}>()
+        to = Concat<axis = 0>(n, m)
+        f = Reshape(p, to)
+        y = Softmax<axis = 1>(f)
+    }"""
+    ir.save(model(graph, 11, w=random(8, 3, 3, 3)), "open.onnx")
+    found = json.loads(tamis("analyze", "open.onnx", "--quantization", "--data", "data.npz", "--json").out)
+    assert [layer["quantized"] for layer in found["layers"]] == [True]
 
 
 def test_random_samples_are_said_to_be_random(tamis: Command, project: Path) -> None:
