@@ -7,6 +7,7 @@ Nothing here knows what a pass does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from tamis.compiler.errors import ContractViolationError, PassError, Postconditi
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassResult
 from tamis.compiler.guard import guard
 from tamis.compiler.judge import Judge
-from tamis.compiler.manifest import StepRecord, skip_records
+from tamis.compiler.manifest import StepRecord, detail_records, skip_records
 from tamis.compiler.phases import Phases
 from tamis.compiler.progress import Progress
 from tamis.compiler.runnable import load_for_scores
@@ -160,6 +161,7 @@ class Pipeline:
                 reason=reason,
                 counts={k: v for k, v in result.counts.items() if v} if result else {},
                 skips=skip_records(result.skips) if result else (),
+                details=detail_records(result.details) if result else (),
                 nodes_before=count_nodes(before),
                 nodes_after=count_nodes(outcome.model),
                 **judged,
@@ -242,12 +244,14 @@ class Pipeline:
         )
         if step.options.on_violation == "skip":
             raise Undone(f"broke its contract: {verdict.detail}; {at}")
+        noisy = step.contract is Contract.LOSSY and not verdict.refused and math.isfinite(verdict.sqnr_db)
+        cure = "leave out the nodes that are noisy" if noisy else "report this defect of the pass"
         raise ContractViolationError(
             f"the pass broke its contract '{step.contract.value}' on input {verdict.case!r}; {at}",
             where=where,
             expected=verdict.expected,
             found=verdict.detail,
-            fix="report this defect of the pass; 'on_violation: skip' leaves it out",
+            fix=f"{cure}; 'on_violation: skip' leaves the step out",
         )
 
     def _first_wrong(self, step: GraphPass[Any], before: ir.Model, candidate: ir.Model, verdict: Verdict) -> str:
