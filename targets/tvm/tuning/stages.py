@@ -73,6 +73,9 @@ def vector_length(extent: int, lanes: int) -> int:
 def contiguous_sum(schedule: Schedule, block: SBlockRV, unit: VectorUnit) -> SBlockRV | None:
     """Split a reduction over neighbours in memory into one a lane; returns the block that sums up the lanes.
 
+    Not only for speed: a sum of thousands of small terms in one chain loses those that are small against what is summed
+    up already.
+
     Args:
         schedule: Changed.
         block: A reduction.
@@ -80,8 +83,10 @@ def contiguous_sum(schedule: Schedule, block: SBlockRV, unit: VectorUnit) -> SBl
     """
     facts = BlockFacts(schedule, block)
     inner = next((v for v in reversed(facts.reduced) if any(a.steps_by_one(v) for a in facts.loads)), None)
-    lanes = unit.lanes(_dtype(schedule, block))
-    if inner is None or facts.extents[inner] % lanes or facts.extents[inner] == 1:
+    if inner is None or facts.extents[inner] == 1:
+        return None
+    lanes = vector_length(facts.extents[inner], unit.lanes(_dtype(schedule, block)))
+    if lanes in (1, facts.extents[inner]):
         return None
     loop = schedule.get_loops(block)[list(facts.extents).index(inner)]
     _, split = schedule.split(loop, [None, lanes])

@@ -54,6 +54,16 @@ def candidates(arguments: Arguments, report: Any) -> dict[str, Any]:
     return found
 
 
+def row_sums(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """The default schedule's sum of a row of floats, given and returned as hexadecimal bytes."""
+    x = np.frombuffer(bytes.fromhex(arguments["x"]), np.float32).reshape(1, -1)
+    given = tvm.te.placeholder(x.shape, "float32", name="x")
+    module = tvm.IRModule({"main": tvm.te.create_prim_func([given, topi.sum(given, axis=1)])})
+    target = tvm.target.Target(arguments["target"])
+    (result,) = _run(next(candidate_schedules(module, target)).mod, target, x)
+    return {"sum": result.astype(np.float32).tobytes().hex()}
+
+
 def functions(arguments: Arguments, report: Any) -> dict[str, Any]:
     """exp, tanh and erf of some numbers, as 64-bit patterns of what a vectorized kernel computes."""
     vector_math.register()
@@ -108,7 +118,8 @@ def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 
 child_main.COMMANDS |= {
-    f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}" for f in (candidates, functions, transpositions)
+    f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}"
+    for f in (candidates, functions, row_sums, transpositions)
 }
 
 if __name__ == "__main__":

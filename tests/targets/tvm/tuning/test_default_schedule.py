@@ -122,6 +122,16 @@ def test_the_last_dimension_that_is_not_one_is_vectorized(kernels: CompilerProce
     assert convolution["vectorized"]
 
 
+@pytest.mark.parametrize("size", [6624, 6625])
+def test_long_sums_keep_small_terms(size: int, kernels: CompilerProcess) -> None:
+    """As of a Softmax over many classes: a chain of additions would lose 2e-4 here."""
+    x = np.full(size, 2.5e-8, np.float32)
+    x[0] = 1.0
+    found = kernels.request("row_sums", {"x": x.tobytes().hex(), "target": machine_target(detect(), 2)})
+    (result,) = np.frombuffer(bytes.fromhex(found["sum"]), np.float32)
+    assert abs(float(result) / x.astype(np.float64).sum() - 1) < 1e-5
+
+
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 88.7, 88.73, 89.5, -87.4, -103.9, -104.5, 3e38, -3e38, 1e-40, -1e-40]
 LIMITS = {"float32": 3.0, "float16": 1.0, "float64": 4.0}
 """Units in the last place."""
