@@ -80,6 +80,23 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What one place got of several that it might have got.
+
+    Args:
+        place: Name of the node, or of the value where there is no node.
+        got: In a word, e.g. ``int8``.
+        why: Without the place's name, so that equal reasons can be counted.
+        figures: What it rests on; units belong into the names.
+    """
+
+    place: str
+    got: str
+    why: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PassResult:
     """What a pass did.
 
@@ -88,12 +105,14 @@ class PassResult:
         modified: True exactly if anything changed. The pipeline checks a False.
         counts: What was done how often, e.g. ``{"folded": 12}``; zero counts may be left out.
         skips: Candidates that were left alone, each with its reason.
+        details: Of a pass that decides place by place: each with what it got and why.
     """
 
     model: ir.Model
     modified: bool
     counts: Mapping[str, int] = field(default_factory=dict)
     skips: tuple[Skip, ...] = ()
+    details: tuple[Detail, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,21 @@ class Int8Operator(_Data):
     bias: int | None = Field(None, description="Position of the bias, which becomes int32.")
     per_channel: bool = Field(True, description="Whether weights may have a scale for each output channel.")
     needs_output: bool = Field(True, description="False if the integer kernel can give floats: no Q behind is needed.")
+    takes_sums: bool = Field(
+        False,
+        description="Without a bias and without a Q behind, the runtime takes an Add or Sum behind, of at most two dimensions, "
+        "into the product, and computes both in floats.",
+    )
     equals: Mapping[str, str | int | float] = Field(
         default_factory=dict, description="Attributes that must have this value; absent ones have it by definition."
+    )
+    never: tuple[Mapping[str, str | int | None], ...] = Field(
+        (),
+        description="Attributes with which the runtime's integer kernel gives something else or fails, if all of them have "
+        "these values; null stands for any value that is given. Nodes with them must not stand between DQ and Q at all.",
+    )
+    outputs: Literal[1, "all"] = Field(
+        1, description="1: no integer kernel for nodes of which further outputs are used."
     )
     kernels: tuple[str, ...] = Field(description="Names, with domain, in the runtime's optimized graph.")
     written_as: Literal["itself", "scaled-add"] = Field(

@@ -17,8 +17,9 @@ from pydantic import JsonValue
 from tamis.compiler.errors import RuntimeFailureError, TamisError
 from tamis.compiler.evaluate import Evaluation
 from tamis.compiler.graph_pass import Feeds, PassContext
-from tamis.compiler.measure import call_of
+from tamis.compiler.measure import call_of, compare
 from tamis.compiler.measure_loads import compare_loads
+from tamis.compiler.paired_drop import Drop, PairedDrop
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe import AccuracyBudget
 from tamis.compiler.runnable import load_for_scores
@@ -26,6 +27,8 @@ from tamis.compiler.target import NodeTime, Target
 from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 from tamis.compiler.verify import Verifier
+
+ROUGH_PAIRS = 12
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,20 @@ class Judge:
             return None
         return self.evaluation.drop(self.baseline, score)
 
+    def drop_meter(self, reference: ir.Model, seed: int = 0) -> Callable[[ir.Model, float], Drop] | None:
+        """Tells the drop of candidates with its standard error, in pairs with ``reference``; see ``PairedDrop``.
+
+        What it gives takes a candidate and the limit over which the drop need not be known exactly; None without labelled
+        samples.
+        """
+        if self.evaluation is None or self.baseline is None:
+            return None
+        runtime = self.target.runtime
+        paired = PairedDrop(
+            self.evaluation, load_for_scores(reference, runtime), self.baseline, seed=seed, quiet=self.quiet
+        )
+        return lambda model, limit: paired.measure(load_for_scores(model, runtime), limit)
+
     def sqnr_db(self, model: ir.Model) -> float:
         """Signal-to-noise ratio over the user's samples, of the worst output against the model as given, dB.
 
@@ -100,9 +117,15 @@ class Judge:
             seconds=seconds,
         )
 
-    def kernel_times(self, model: ir.Model, seconds: float = 2.0) -> list[NodeTime]:
+    def rough_speedup(self, before: ir.Model, after: ir.Model, seconds: float = 1.0) -> Comparison:
+        """As ``speedup`` of legalized models, with one load of each and few pairs: to rank candidates, not to report."""
+        runtime = self.target.runtime
+        calls = [call_of(runtime.load_model(model), self.feeds) for model in (before, after)]
+        return compare(calls[0], calls[1], seconds=seconds, min_pairs=ROUGH_PAIRS)
+
+    def kernel_times(self, model: ir.Model, seconds: float = 2.0, *, legalize: bool = True) -> list[NodeTime]:
         """Time of each kernel of the legalized model; nodes that legalization replaced are under their new names."""
-        legalized = self.legalized(model)
+        legalized = self.legalized(model) if legalize else model
         with Progress("timing kernels", quiet=self.quiet) as progress:
             return self.target.runtime.profile(
                 legalized, self.feeds, self.target.machine, seconds, progress.update, optimize=True

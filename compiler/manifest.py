@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tamis.compiler.graph_pass import Skip
+from tamis.compiler.graph_pass import Detail, Skip
 from tamis.compiler.link import Link
 from tamis.compiler.machine_data import Machine
 
@@ -49,6 +49,23 @@ def skip_records(skips: Iterable[Skip]) -> tuple[SkipRecord, ...]:
     )
 
 
+class DetailRecord(_Data):
+    """What one place got and why."""
+
+    place: str
+    got: str
+    why: str
+    figures: dict[str, float] = Field(description="What it rests on, to three digits.")
+
+
+def detail_records(details: Iterable[Detail]) -> tuple[DetailRecord, ...]:
+    """Details of a pass in its order."""
+    return tuple(
+        DetailRecord(place=d.place, got=d.got, why=d.why, figures={k: float(f"{v:.3g}") for k, v in d.figures.items()})
+        for d in details
+    )
+
+
 class StepRecord(_Data):
     """What one step did and how it was judged."""
 
@@ -58,6 +75,7 @@ class StepRecord(_Data):
     reason: str | None = Field(None, description="Why the step was undone.")
     counts: dict[str, int] = Field(default_factory=dict)
     skips: tuple[SkipRecord, ...] = ()
+    details: tuple[DetailRecord, ...] = Field((), description="Of a step that decides place by place.")
     nodes_before: int
     nodes_after: int
     tolerance_needed: float | None = Field(

@@ -154,16 +154,16 @@ def _pruned_copy(model: ir.Model, names: Sequence[str]) -> ir.Model:
         node = todo.pop()
         if node not in needed:
             needed.add(node)
-            todo.extend(p for v in _reads(node) if (p := v.producer()) is not None)
+            todo.extend(p for v in reads(node) if (p := v.producer()) is not None)
     graph.remove([node for node in reversed(graph) if node not in needed], safe=True)
-    used = {v for node in needed for v in _reads(node)}
+    used = {v for node in needed for v in reads(node)}
     for name, value in list(graph.initializers.items()):
         if value not in used and not value.is_graph_input():
             del graph.initializers[name]
     return copy
 
 
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
+def reads(node: ir.Node) -> Iterator[ir.Value]:
     """What a node, and graphs inside it, read."""
     yield from (v for v in node.inputs if v is not None)
     for attribute in node.attributes.values():

@@ -148,8 +148,13 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         """Which operators are computed in 8-bit integers between Q and DQ; None if the runtime has no such kernels."""
         return None
 
-    def optimized_model(self, model: ir.Model) -> ir.Model | None:
-        """The graph that is executed after the runtime's own optimizations; None if it does not tell."""
+    def optimized_model(self, model: ir.Model, machine: Machine | None = None) -> ir.Model | None:
+        """The graph that is executed after the runtime's own optimizations; None if it does not tell.
+
+        Args:
+            model: Left as it is.
+            machine: Where it is executed, as far as that can be told from here; None for the machine at hand.
+        """
         return None
 
     def optimized_operators(self, model: ir.Model) -> dict[str, int] | None:

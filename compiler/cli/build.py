@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from tamis.compiler.errors import UsageError
 
 if TYPE_CHECKING:
     from tamis.compiler.bundle import Bundle
+    from tamis.compiler.manifest import StepRecord
     from tamis.compiler.recipe_file import LoadedRecipe
 
 Source = Annotated[
@@ -124,11 +126,12 @@ def report(bundle: Bundle) -> None:
         if s.verdict != "unchanged"
     ]
     unchanged = len(made.steps) - len(rows)
+    decided = {s.name: _decided(s) for s in made.steps if s.details and s.verdict != "undone"}
     table(
         ("step", "contract", "verdict", "nodes", "done", "reason"), rows, title=f"{made.model} for {made.target.name}"
     )
     more = {"unchanged": f"{unchanged} steps found nothing to do"} if unchanged else {}
-    fields({**more, **{k: v for k, v in summary(bundle).items() if v is not None}})
+    fields({**more, **decided, **{k: v for k, v in summary(bundle).items() if v is not None}})
 
 
 SLOWER = "slower than the model as given; 'tune: {seconds: 30}' at the target searches the runtime's settings"
@@ -136,6 +139,12 @@ SLOWER = "slower than the model as given; 'tune: {seconds: 30}' at the target se
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n)
+
+
+def _decided(step: StepRecord) -> str:
+    """What places got and why, counted."""
+    found = Counter((detail.got, detail.why) for detail in step.details)
+    return "; ".join(f"{count} of {len(step.details)} {got}: {why}" for (got, why), count in found.most_common())
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:

@@ -15,7 +15,11 @@ from tamis.compiler import registry
 
 
 class Metric(Protocol):
-    """Counts over samples, then says one number. An instance is used for one pass over the samples."""
+    """Counts over samples, then says one number. An instance is used for one pass over the samples.
+
+    A class whose labels are about several samples, by their positions, has ``relates_samples = True``; then nothing is
+    computed on a part of the samples.
+    """
 
     name: ClassVar[str]
     """Kebab-case, as in the recipe."""

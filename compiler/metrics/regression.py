@@ -53,6 +53,8 @@ class PearsonSimilarity:
 
     name: ClassVar[str] = "pearson-similarity"
     higher_is_better: ClassVar[bool] = True
+    relates_samples: ClassVar[bool] = True
+    """Labels are about pairs of samples, by their positions."""
 
     def __init__(self) -> None:
         self._embeddings: list[Array] = []

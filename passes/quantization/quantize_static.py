@@ -5,14 +5,15 @@
     Conv(x, W, b) -> Clip   ->   Q(Conv(DQ(Q(x)), DQ(Wq), DQ(bq)))
 
 *Refuses*: targets without 8-bit kernels; recipes without calibration data; opsets below 11, and below 13 models that
-cannot be raised to it. Left alone: products whose weight is not constant, float32 and finite; values that are NaN or
-infinite on calibration data, with what reads them; nodes that ``include`` and ``exclude`` leave out.
+cannot be raised to it. Left alone: products in subgraphs, and those whose weight is not constant, float32 and finite;
+products that read or give what is NaN, infinite or always 0 on the calibration samples; products that ``include`` and
+``exclude`` leave out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -20,15 +21,12 @@ import onnx_ir as ir
 from pydantic import Field
 
 from tamis.compiler.errors import PostconditionError
-from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
-from tamis.compiler.int8_kernels import Int8Kernels
-from tamis.passes.quantization.calibration.activation_ranges import Range
-from tamis.passes.quantization.calibration.ranges import Method, find_range
-from tamis.passes.quantization.calibration.statistics import collect
+from tamis.compiler.graph_pass import Contract, Detail, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
+from tamis.passes.quantization.calibration.ranges import Method
 from tamis.passes.quantization.mixed.mixed_plan import chosen_units, mixed_plan
-from tamis.passes.quantization.placement.integer_check import float_products, missing
-from tamis.passes.quantization.placement.integer_forms import to_integer_forms
-from tamis.passes.quantization.placement.islands import Islands, build_islands
+from tamis.passes.quantization.placement.calibrated_units import calibrate
+from tamis.passes.quantization.placement.integer_check import Floats, float_nodes
+from tamis.passes.quantization.placement.integer_forms import to_integer_forms, undo_forms
 from tamis.passes.quantization.placement.raise_opset import obstacle
 from tamis.passes.quantization.placement.static_quantizer import StaticQuantizer, key_of
 from tamis.passes.quantization.placement.unit_weights import QuantizedWeight, nearest, optimal
@@ -58,14 +56,14 @@ class Options(PassOptions):
         description="Whether weights are kept from saturating pairs of products: where the machine's products do "
         "(auto), always, or never.",
     )
-    bias_correction: bool = Field(False, description="Shift biases by the mean error that quantization leaves.")
+    bias_correction: bool = Field(True, description="Shift biases by the mean error that quantization leaves.")
     mix: Literal["all", "measured"] = Field(
         "all",
         description="all: everything with an integer kernel; measured: the mix of float and integer layers that is "
         "fastest on the target within the accuracy budget.",
     )
-    include: tuple[str, ...] = Field(("*",), description="Quantize only nodes whose name matches one of these globs.")
-    exclude: tuple[str, ...] = Field((), description="Leave nodes whose name matches one of these globs.")
+    include: tuple[str, ...] = Field(("*",), description="Products to quantize, by globs of their nodes' names.")
+    exclude: tuple[str, ...] = Field((), description="Products to leave in floats, by globs of their nodes' names.")
     allow_float: tuple[str, ...] = Field(
         (),
         description="Nodes, by globs, that the target may compute in floats although they were quantized; elsewhere "
@@ -87,8 +85,8 @@ class QuantizeStatic(GraphPass[Options]):
     one scale a tensor.
 
     *Preserves*: names, shapes and types; values up to 8-bit rounding. On machines whose products saturate, weights are
-    scaled so that no pair of products can. Afterwards the graph that the runtime executes must hold every integer kernel
-    that was planned.
+    scaled so that no pair of products can. Afterwards the graph that the runtime executes must compute
+    what was planned on integer kernels.
 
     *References*: Jacob et al., 2018 (1712.05877), section 2; Wu et al., "Integer Quantization for Deep Learning
     Inference", 2020 (2004.09602).
@@ -127,33 +125,42 @@ class QuantizeStatic(GraphPass[Options]):
         assert context.target is not None
         kernels = context.target.runtime.int8_kernels(context.target.machine)
         assert kernels is not None
-        formed = to_integer_forms(model)
         units, skips = self._choose(candidates(model, kernels))
-        ranges: dict[str, Range] = {}
-        if units:
-            islands, ranges = self._calibrated(model, kernels, units, context, skips)
-            units = list(islands.units.values())
         if not units:
-            return PassResult(model, modified=formed > 0, skips=tuple(skips))
-        quantizer = StaticQuantizer(kernels, ranges, self._weights(model, units, context))
+            return PassResult(model, modified=False, skips=tuple(skips))
+        forms = to_integer_forms(model)
+        calibrated = calibrate(model, kernels, units, context, self.options.activations)
+        units = calibrated.units
+        skips.extend(calibrated.skips)
+        if not units:
+            undo_forms(forms)
+            return PassResult(model, modified=False, skips=tuple(skips))
+        quantizer = StaticQuantizer(kernels, calibrated.ranges, self._weights(model, units, context), calibrated.barred)
+        details: tuple[Detail, ...] = ()
         if self.options.mix == "measured":
             plan = mixed_plan(model, units, context, lambda m, some: quantizer.copy(m, [key_of(u) for u in some]))
             skips.extend(plan.skips())
+            details = plan.details()
             units = chosen_units(plan, units)
             if not units:
-                return PassResult(model, modified=formed > 0, skips=tuple(skips))
+                undo_forms(forms)
+                return PassResult(model, modified=False, skips=tuple(skips), details=details)
         floats = model.clone()
-        labels = {str(v.name): unit.name for unit in units for node in unit.nodes for v in node.outputs}
+        names = {node: node.name or str(node.outputs[0].name) for node in model.graph}
+        values = {str(v.name): name for node, name in names.items() for v in node.outputs}
+        values |= {str(v.name): unit.name for unit in units for node in unit.nodes for v in node.outputs}
         islands = quantizer.apply(model, {key_of(unit) for unit in units})
+        values |= {str(v.name): names[node] for node, results in islands.results.items() for v in results}
         planned = [*islands.units, *islands.joined]
+        undo_forms(forms, set(planned))
         counts = Counter(f"{node.op_type} quantized" for node in planned)
         if self.options.bias_correction:
             assert context.samples is not None
             corrected = correct_biases(model, floats, context.samples)
             skips.extend(corrected.skips)
             counts["biases corrected"] = corrected.layers
-        self._require_integers(model, context, kernels, planned, labels)
-        return PassResult(model, modified=True, counts=dict(+counts), skips=tuple(skips))
+        self._require_integers(float_nodes(model, islands, kernels, context.target), names, values)
+        return PassResult(model, modified=True, counts=dict(+counts), skips=tuple(skips), details=details)
 
     def _weights(self, model: ir.Model, units: Sequence[Unit], context: PassContext) -> dict[str, QuantizedWeight]:
         assert context.target is not None and context.samples is not None
@@ -170,9 +177,9 @@ class QuantizeStatic(GraphPass[Options]):
         for node, unit in found.items():
             name = node.name or ""
             reason = unit if isinstance(unit, str) else None
-            if not any(fnmatchcase(name, glob) for glob in self.options.include):
+            if not _matches(name, self.options.include):
                 reason = "not matched by include"
-            elif any(fnmatchcase(name, glob) for glob in self.options.exclude):
+            elif _matches(name, self.options.exclude):
                 reason = "matched by exclude"
             if isinstance(unit, Unit) and reason is None:
                 units.append(unit)
@@ -180,52 +187,19 @@ class QuantizeStatic(GraphPass[Options]):
                 skips.append(Skip(str(reason), name or str(node.outputs[0].name)))
         return units, skips
 
-    def _calibrated(
-        self, model: ir.Model, kernels: Int8Kernels, units: Sequence[Unit], context: PassContext, skips: list[Skip]
-    ) -> tuple[Islands, dict[str, Range]]:
-        """The islands of those units whose inputs and outputs have finite values on the samples, and the ranges."""
-        assert context.samples is not None
-        islands = build_islands(model, kernels, units)
-        statistics = collect(model, [str(v.name) for v in islands.quantized], context)
-        bad = {name for name, each in statistics.items() if each.non_finite or not each.elements}
-        while bad & {str(v.name) for v in islands.quantized}:
-            left = [u for u in islands.units.values() if not bad & _names_around(u)]
-            if len(left) == len(islands.units):
-                left = []
-            skips.extend(
-                Skip("NaN, infinite or empty on calibration samples", unit.name)
-                for unit in islands.units.values()
-                if unit not in left
-            )
-            islands = build_islands(model, kernels, left)
-        return islands, {name: find_range(each, self.options.activations) for name, each in statistics.items()}
-
-    def _require_integers(
-        self,
-        model: ir.Model,
-        context: PassContext,
-        kernels: Int8Kernels,
-        planned: Sequence[ir.Node],
-        labels: Mapping[str, str],
-    ) -> None:
-        assert context.target is not None
-        runtime = context.target.runtime
-        optimized = runtime.optimized_model(model)
-        operators = runtime.optimized_operators(model)
-        if optimized is None or operators is None:
-            return
-        floats = [labels.get(name, name) for name in float_products(optimized)]
-        floats = [name for name in floats if not any(fnmatchcase(name, glob) for glob in self.options.allow_float)]
-        lines = missing((n for n in planned if kernels.operators[n.op_type].role == "computes"), operators, kernels)
-        if floats or (lines and not self.options.allow_float):
+    def _require_integers(self, floats: Floats, names: Mapping[ir.Node, str], values: Mapping[str, str]) -> None:
+        found = dict.fromkeys([*(names[node] for node in floats.nodes), *(values.get(v, v) for v in floats.values)])
+        wrong = [name for name in found if not _matches(name, self.options.allow_float)]
+        more = floats.more - len(found)
+        if wrong or more > 0:
             raise PostconditionError(
                 "the target computes quantized nodes in floats",
                 where=f"pass {self.name}",
-                expected="every quantized Conv, MatMul and Gemm on an integer kernel",
-                found="; ".join([*floats[:5], *lines]),
+                expected="every quantized node on an integer kernel",
+                found=", ".join([*wrong[:5], *(["..."] if wrong[5:] else [])]) or f"{more} products, of whatever name",
                 fix="exclude the nodes, or name them in allow_float; please report the model's form",
             )
 
 
-def _names_around(unit: Unit) -> set[str]:
-    return {str(unit.node.inputs[0].name), str(unit.output.name)}  # type: ignore[union-attr]
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

@@ -156,9 +156,15 @@ def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def leave_out_torch() -> None:
+    """Let no import find PyTorch: ``tvm_ffi`` loads it if it is there, which takes seconds, and nothing here uses it."""
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+
+
 def main() -> None:
     """Serve the model that the command line names."""
     descriptor, kind, path, settings = sys.argv[1:]
+    leave_out_torch()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is told by its signal; a dump would fill the disk
     serve(Connection(int(descriptor)), lambda: load(kind, path, json.loads(settings)))
 

@@ -24,6 +24,7 @@ from tamis.targets.onnxruntime.session import SessionRunner, import_onnxruntime
 from tamis.targets.onnxruntime.settings import Settings
 
 FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+SIGNED_KEY = "session.qdqisint8allowed"
 HANDED_OVER = "handed-over"
 """Stands where a file name would, in references whose weights are handed over as arrays."""
 
@@ -70,15 +71,26 @@ def open_in_memory(
     return SessionRunner(source, settings, where=where, options=options, keep=(arrays, values))
 
 
-def optimized_in_memory(model: ir.Model, settings: Settings) -> ir.Model:
+def optimized_in_memory(model: ir.Model, settings: Settings, *, signed: bool = False) -> ir.Model:
     """The graph that ONNX Runtime makes of ``model``; its larger weights are names without elements.
+
+    Args:
+        model: Left as it is.
+        settings: How to open it.
+        signed: Take integer kernels for signed activations, as ONNX Runtime does by itself on ARM only.
 
     Raises:
         LoweringError: ONNX Runtime refuses the model.
     """
     with tempfile.TemporaryDirectory(prefix="tamis-optimized-") as name:
         path = Path(name) / "optimized.onnx"
-        open_in_memory(model, settings, lambda options: write_optimized(options, path))
+
+        def configure(options: Any) -> None:
+            write_optimized(options, path)
+            if signed:
+                options.add_session_config_entry(SIGNED_KEY, "1")
+
+        open_in_memory(model, settings, configure)
         return ir.load(path)
 
 

@@ -170,9 +170,13 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """See ``int8_kernels.yaml``; none with a GPU."""
         return int8_kernels(machine) if self._default(machine).provider in (None, "cpu") else None
 
-    def optimized_model(self, model: ir.Model) -> ir.Model | None:
-        """What ONNX Runtime makes of the model on the machine at hand, by its own dump; weights are not in it."""
-        return optimized_in_memory(model, _here(self._default(detect()).on_cpu()))
+    def optimized_model(self, model: ir.Model, machine: Machine | None = None) -> ir.Model | None:
+        """What ONNX Runtime makes of the model, by its own dump; weights are not in it.
+
+        For machines with other integer kernels than the one at hand, activations may be of their type too.
+        """
+        signed = machine is not None and machine.int8.pair == "s8s8"
+        return optimized_in_memory(model, _here(self._default(detect()).on_cpu()), signed=signed)
 
     def weight_kernels(self, machine: Machine) -> WeightKernels:
         """See ``weight_kernels.yaml``."""

@@ -12,6 +12,7 @@ from tamis.targets.links.tvm_library import WEIGHTS
 from tamis.targets.tvm.export import export_library
 from tamis.targets.tvm.gpu.build_cuda import build_cuda
 from tamis.targets.tvm.importing import Report, import_model
+from tamis.targets.tvm.packed_products import count_products
 from tamis.targets.tvm.pipeline import FRONT, PREPACK, run_phases
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
@@ -30,8 +31,8 @@ def build(request: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Gets the name of each phase.
 
     Returns:
-        ``files``, the library first, and ``schedules``, how many kernels got a tuned or a default one; for a GPU
-        ``kernels`` instead, what each takes of it.
+        ``files``, the library first, and ``schedules``, how many kernels got a tuned or a default one, and
+        ``integer_products``, how many are computed in 8-bit integers; for a GPU ``kernels`` instead, what each takes of it.
     """
     out = Path(request["out"])
     module = import_model(Path(request["model"]), report)
@@ -40,6 +41,7 @@ def build(request: dict[str, Any], report: Report) -> dict[str, Any]:
     settings = Settings.model_validate(request["settings"])
     target = tvm.target.Target(request["target"])
     module = run_phases(module, FRONT, target, settings, report)
+    products = count_products(module)
     report({"phase": "schedule"})
     known = read_records(Path(request["known"]) if request["known"] else None)
     module, counts = apply_schedules(module, target, known)
@@ -53,4 +55,4 @@ def build(request: dict[str, Any], report: Report) -> dict[str, Any]:
     executable = relax.build(module, target)
     report({"phase": "link"})
     export_library(executable, out / LIBRARY, request["target"]["mtriple"])
-    return {"files": files, "schedules": counts.to_json()}
+    return {"files": files, "schedules": counts.to_json(), "integer_products": products}

@@ -13,6 +13,8 @@ import types
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tamis.targets.links.serve_model import leave_out_torch
+
 COMMANDS = {
     "build": "tamis.targets.tvm.build:build",
     "tune": "tamis.targets.tvm.tuning.tune:tune",
@@ -25,8 +27,9 @@ UNUSED_INTRINSICS = ("cuda", "rocm", "hexagon", "riscv_cpu")
 LONGEST_MESSAGE = 300
 
 
-def stub_unused_intrinsics() -> None:
-    """Put empty modules in the place of ``UNUSED_INTRINSICS``."""
+def leave_out_unused() -> None:
+    """Put empty modules in the place of ``UNUSED_INTRINSICS``, and leave out PyTorch."""
+    leave_out_torch()
     for name in UNUSED_INTRINSICS:
         name = f"tvm.s_tir.tensor_intrin.{name}"
         sys.modules.setdefault(name, types.ModuleType(name))
@@ -75,7 +78,7 @@ def main() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
-    stub_unused_intrinsics()
+    leave_out_unused()
     serve(Connection(int(sys.argv[1])))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from tamis.compiler.machine_data import Machine
+from tamis.targets.tvm.int8_kernels import has_dot_product
 from tamis.targets.tvm.settings import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
@@ -24,14 +25,22 @@ def convolutions(model: ir.Model) -> list[ir.Node]:
 def preferred_layout(model: ir.Model, machine: Machine) -> Layout:
     """``nhwc`` if the model has dense convolutions of many channels, or mostly images narrower than a vector register.
 
-    Vectors run along the width if channels come first, and along the channels if they come last.
+    Vectors run along the width if channels come first, and along the channels if they come last. Convolutions in integers
+    are computed with channels last only.
     """
     found = convolutions(model)
+    if has_dot_product(machine) and any(_is_quantized(node) for node in found):
+        return "nhwc"
     lanes = max(1, machine.simd_bits // 32)
     narrow = sum(_width(node) < lanes for node in found)
     if any(_is_dense(node) for node in found) or 2 * narrow > len(found):
         return "nhwc"
     return "nchw"
+
+
+def _is_quantized(node: ir.Node) -> bool:
+    producers = [None if value is None else value.producer() for value in node.inputs[:2]]
+    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
 
 
 def _is_dense(node: ir.Node) -> bool:

@@ -23,7 +23,9 @@ def lowering_notes(model: ir.Model, built: Mapping[str, Any]) -> tuple[str, ...]
         notes.append(f"{len(kernels)} GPU kernels, default schedules")
     pairs = sum(node.op_type == "DequantizeLinear" for node in model.graph.all_nodes())
     if pairs:
-        notes.append(f"the values of {pairs} DequantizeLinear nodes are computed with in float, not in integers")
+        products = built.get("integer_products", 0)
+        integers = f"{products} products in 8-bit integers, what else" if products else "what"
+        notes.append(f"{integers} {pairs} DequantizeLinear nodes give is computed with in float")
     return tuple(notes)
 
 

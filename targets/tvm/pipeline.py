@@ -16,6 +16,8 @@ from tvm import relax
 from tamis.targets.tvm.channels_last import ChannelsLast
 from tamis.targets.tvm.fold_with_numpy import FoldWithNumpy
 from tamis.targets.tvm.importing import Report
+from tamis.targets.tvm.integer_products import IntegerProducts
+from tamis.targets.tvm.packed_products import PackedProducts
 from tamis.targets.tvm.settings import Settings
 
 Transform = Any
@@ -36,6 +38,7 @@ class Phase:
 
 
 FRONT = (
+    Phase("find integer products", lambda s: [IntegerProducts[s.layout == "nhwc"]]),
     Phase(
         "simplify",
         lambda s: [
@@ -49,6 +52,7 @@ FRONT = (
         "convert layout",
         lambda s: [ChannelsLast] if s.layout == "nhwc" else [],
     ),
+    Phase("pack integer products", lambda s: [PackedProducts]),
     Phase(
         "legalize",
         lambda s: [

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
+from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.link import HERE, Link
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.target import Artifact, Runner, Runtime, TuneBudget, TuneResult
@@ -26,6 +27,7 @@ from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.gpu import nvrtc
 from tamis.targets.tvm.gpu.device import device_missing
+from tamis.targets.tvm.int8_kernels import int8_kernels
 from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.library_runner import LibraryRunner, library_kind
@@ -45,8 +47,12 @@ class Tvm(Runtime[TvmOptions]):
     """Apache TVM: one library with the whole model compiled for the machine, schedules tuned for it.
 
     *Lowers to* ``model.so``, and ``weights.npz`` if weights are to lie beside it. They need nothing of TVM but its small runtime (the package ``apache-tvm-ffi`` and
-    ``libtvm_runtime.so``, 6 MB), and no compiler. Phases: import, simplify, convert layout, legalize, fuse, mark weights,
-    schedule, prepack, generate code, link.
+    ``libtvm_runtime.so``, 6 MB), and no compiler. Phases: import, find integer products, simplify, convert
+    layout, pack integer products, legalize, fuse, mark weights, schedule, prepack, generate code, link.
+
+    *Quantized models* (Q and DQ): convolutions and matrix products are computed in 8-bit integers on CPUs with a dot-product
+    instruction (AVX-512 VNNI; the dot product of Armv8.2), in floats on others. What lies between them is computed with
+    floats in registers and stored in integers.
 
     *Tunes* the schedule of every kernel by measuring candidates on the machine (MetaSchedule), and the layout of
     convolutions. Records are kept for each machine and reused; see docs/tuning.md.
@@ -126,6 +132,10 @@ class Tvm(Runtime[TvmOptions]):
     def default_settings(self, machine: Machine) -> dict[str, JsonValue]:
         """The recipe's options, or the defaults that their descriptions name."""
         return self.settings(machine).to_json()
+
+    def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
+        """See ``int8_kernels.yaml``; none on a CPU without a dot-product instruction, and none with a GPU."""
+        return int8_kernels(machine)
 
     def lower(
         self,

@@ -81,6 +81,40 @@ def first_that_holds(mixes: Sequence[Chosen], looks: Looks) -> int:
     return high
 
 
+def bridge(start: Chosen, end: Chosen, damage: Sequence[float]) -> list[Chosen]:
+    """From ``start``, which contains ``end``, to ``end``, giving up the most harmful part at each step."""
+    path = [start]
+    for part in sorted(start - end, key=lambda i: (-damage[i], i)):
+        path.append(path[-1] - {part})
+    return path
+
+
+def between(
+    harmful: Sequence[Chosen],
+    base: Chosen,
+    damage: Sequence[float],
+    speedup: Callable[[Chosen], float],
+    looks: Looks,
+) -> set[Chosen]:
+    """A mix that holds, on the bridge to ``base`` from what was timed as faster than it and does not hold; empty if none.
+
+    Where predicted latencies are wrong, ``base`` gives up too much, and what the budget still bears is found here.
+
+    Args:
+        harmful: Mixes with more damage than ``base``.
+        base: The mix predicted to be the fastest.
+        damage: Predicted damage of each part.
+        speedup: As measured.
+        looks: The metric.
+    """
+    over = [chosen | base for chosen in harmful if not looks.holds(chosen)]
+    best = max(over, key=speedup, default=base)
+    if best == base or speedup(best) <= speedup(base):
+        return set()
+    path = bridge(best, base, damage)
+    return set(path[first_that_holds(path, looks) :][:1])
+
+
 def revert(start: Chosen, damage: Sequence[float], latency: Callable[[Chosen], float], looks: Looks) -> Chosen | None:
     """Revert parts of ``start`` until the budget holds; None if it does not before the looks run out.
 

@@ -220,6 +220,23 @@ def _time_conversion(load: Callable[[ir.Model], Runner], op_type: str, dtype: ir
     return float(np.median(time_one(call, seconds=SECONDS).samples))
 
 
+def with_rewritten(
+    floats: Mapping[int, float], integers: Mapping[int, float], units: int, unowned_ns: float
+) -> dict[int, float]:
+    """``floats`` with times for units whose kernels legalization has rewritten beyond recognition.
+
+    They share the time of kernels that belong to no place, as their times in integers are to each other.
+
+    Args:
+        floats, integers: Times of the places in the two profiles.
+        units: How many units there are; they are the first places.
+        unowned_ns: Time of the float model's kernels that belong to no place.
+    """
+    lost = {i: integers[i] for i in range(units) if i not in floats and integers.get(i)}
+    whole = sum(lost.values())
+    return {**floats, **{i: max(0.0, unowned_ns) * ns / whole for i, ns in lost.items()}}
+
+
 def build_problem(
     layout: Layout,
     floats: Mapping[int, float],

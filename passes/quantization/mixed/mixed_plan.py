@@ -9,10 +9,11 @@ rebuild decides the same without measuring.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import onnx_ir as ir
 
@@ -24,34 +25,39 @@ from tamis.compiler.judge import Judge
 from tamis.compiler.progress import Progress
 from tamis.compiler.runnable import load_for_scores
 from tamis.compiler.timings import Comparison
-from tamis.compiler.verify import DEFAULT_MIN_SQNR
-from tamis.passes.quantization.mixed.back_off import Chosen, Looks, back_off
+from tamis.passes.quantization.mixed.accuracy import Accuracy, AccuracyLook
+from tamis.passes.quantization.mixed.back_off import Chosen, Looks, back_off, between
 from tamis.passes.quantization.mixed.choose_mix import Mix, MixProblem, front, solve
 from tamis.passes.quantization.mixed.latency_table import (
+    Layout,
     Part,
     build_problem,
     lay_out,
     measure_conversions,
     place_times,
     refit,
+    with_rewritten,
 )
-from tamis.passes.quantization.mixed.mix_verdict import MixedPlan, UnitVerdict
+from tamis.passes.quantization.mixed.mix_verdict import MixedPlan, UnitVerdict, reason_of
 from tamis.passes.quantization.mixed.sensitivity import (
     Sensitivity,
+    damage_of,
     draw_samples,
+    fewer,
     kinds_of_outputs,
     measure_sensitivities,
 )
 
 KIND = "mixed-precision"
+SEARCH = "2"
+"""What is searched, and how; decisions of an earlier search are not taken again."""
 LOOKS = 24
 """How often the metric is looked at; bisection takes four or five."""
+PROFILE_SECONDS = 1.5
 ROUNDS = 3
 """Mixes that are timed end to end to learn what edges cost."""
 FINALISTS = 3
 """Mixes that hold the budget and are timed end to end, those first that should be fastest."""
-TIE_BREAKER = 0.01
-"""Weight of the noise beside the divergence, which can be 0 for units that still add noise."""
 ALL_FLOAT = "no mix holds the accuracy budget"
 NOT_FASTER = "no mix that holds the accuracy budget is faster, measured end to end"
 
@@ -80,6 +86,7 @@ def mixed_plan(model: ir.Model, units: Sequence[UnitT], context: PassContext, qu
         "integer": model_digest(full),
         "budget": f"{judge.max_drop} {judge.min_sqnr} {judge.baseline}",
         "seed": str(context.seed),
+        "search": SEARCH,
     }
     search = _Search(model, full, units, context, judge, quantize)
     return MixedPlan.from_json(judge.decide(KIND, workload, lambda: search.run().to_json()))
@@ -104,6 +111,10 @@ class _Candidate:
     chosen: Chosen
     comparison: Comparison
 
+    def slowness(self) -> float:
+        """To sort by, the fastest first."""
+        return -self.comparison.speedup
+
 
 class _Search:
     def __init__(
@@ -117,6 +128,8 @@ class _Search:
     ) -> None:
         self.model, self.full, self.units, self.context, self.judge = model, full, units, context, judge
         self._comparisons: dict[Chosen, Comparison] = {}
+        self._accuracies: dict[Chosen, Accuracy] = {}
+        self._legalized: dict[Chosen, ir.Model] = {}
         self.everything: Chosen = frozenset(range(len(units)))
         self._quantize: Callable[[Chosen], ir.Model] = lambda chosen: quantize(
             model, [units[i] for i in sorted(chosen)]
@@ -133,37 +146,51 @@ class _Search:
         sensitivities = self._sensitivities()
         problem = self._problem(damage_of(sensitivities))
         mixes = front(problem)
-        looks = Looks(lambda chosen: excess_of(self.judge, self.build(chosen)), LOOKS)
+        look = AccuracyLook(self.judge, self.model, self.context.seed)
+        looks = Looks(lambda chosen: self._look(look, chosen), LOOKS)
         latency = cache(partial(predicted, problem))
         more_harmful = self._more_harmful(problem, mixes[0])
         order = [*more_harmful, *(mix.chosen for mix in mixes)]
         for chosen in (mixes[0].chosen, *more_harmful):  # what the most harmful one bears, a faster one may bear too
             looks(chosen)
-        back_off(order, [p.damage for p in problem.places], latency, looks)
+        damage = [place.damage for place in problem.places]
+        middle = between(more_harmful, mixes[0].chosen, damage, lambda c: self._compared(c).speedup, looks)
+        back_off(order, damage, latency, looks)
         holding = [t.chosen for t in looks.trials if t.excess <= 0 and t.chosen]
-        candidates = {*sorted(holding, key=latency)[:FINALISTS], *(self._comparisons.keys() & holding)}
-        timed = [_Candidate(c, self._compared(c)) for c in sorted(candidates, key=latency)]
-        faster = [candidate for candidate in timed if candidate.comparison.verdict == "faster"]
-        winner = max(faster, key=lambda candidate: candidate.comparison.speedup) if faster else None
+        candidates = {*sorted(holding, key=latency)[:FINALISTS], *(self._comparisons.keys() & holding), *middle}
+        timed = sorted((self._timed(c) for c in sorted(candidates, key=latency)), key=_Candidate.slowness)
+        winner = next((candidate for candidate in timed if candidate.comparison.verdict == "faster"), None)
+        if timed and winner is None:
+            timed = [self._timed_with_care(timed[0].chosen)]
+            winner = timed[0] if timed[0].comparison.verdict == "faster" else None
         chosen = winner.chosen if winner else frozenset()
         refusal = None if winner else (NOT_FASTER if candidates else ALL_FLOAT)
         shown = winner or (timed[0] if timed else None)
+        accuracy = self._accuracies[shown.chosen] if shown else Accuracy(0.0)
         return MixedPlan(
             tuple(self._verdicts(chosen, refusal, mixes, problem, sensitivities)),
             speedup=(shown.comparison.speedup, shown.comparison.low, shown.comparison.high) if shown else None,
             predicted_speedup=latency(frozenset()) / latency(shown.chosen) if shown else None,
             looks=len(looks.trials),
+            drop=accuracy.drop,
+            margin=accuracy.margin,
         )
+
+    def _look(self, look: AccuracyLook, chosen: Chosen) -> float:
+        self._accuracies[chosen] = look(self.build(chosen))
+        return self._accuracies[chosen].excess
 
     def _sensitivities(self) -> list[Sensitivity]:
         assert self.context.samples is not None
         samples = draw_samples(self.context.samples(), self.context.seed)
         load = partial(load_for_scores, runtime=self.judge.target.runtime)
         reference = load(self.model)
+        begun = time.perf_counter()
         kinds = kinds_of_outputs(self.model, [reference(feeds) for feeds in samples])
+        few = fewer(samples, len(self.units) * (time.perf_counter() - begun))
         variants = [lambda i=i: load(self._quantize(frozenset({i}))) for i in sorted(self.everything)]
         with Progress("sensitivity of units", quiet=self.judge.quiet) as progress:
-            return list(measure_sensitivities(reference, variants, samples, kinds, progress.update))
+            return list(measure_sensitivities(reference, variants, few, kinds, progress.update))
 
     def _more_harmful(self, problem: MixProblem, mix: Mix) -> list[Chosen]:
         """Mixes that were timed and may be faster than predicted, the most harmful first."""
@@ -171,10 +198,27 @@ class _Search:
         return sorted(timed, key=lambda chosen: (-problem.damage(chosen), sorted(chosen)))
 
     def _compared(self, chosen: Chosen) -> Comparison:
-        """A mix against the float model, end to end; timed once."""
+        """A mix against the float model, end to end, roughly; timed once. The guard of the step measures with care."""
         if chosen not in self._comparisons:
-            self._comparisons[chosen] = self.judge.speedup(self.model, self.build(chosen))
+            models = [self._legal(frozenset()), self._legal(chosen)]
+            self._comparisons[chosen] = self.judge.rough_speedup(models[0], models[1])
         return self._comparisons[chosen]
+
+    def _timed(self, chosen: Chosen) -> _Candidate:
+        return _Candidate(chosen, self._compared(chosen))
+
+    def _timed_with_care(self, chosen: Chosen) -> _Candidate:
+        models = [self._legal(frozenset()), self._legal(chosen)]
+        return _Candidate(chosen, self.judge.speedup(models[0], models[1], legalize=False))
+
+    def _legal(self, chosen: Chosen) -> ir.Model:
+        """A mix after legalization; those that are timed more than once are kept."""
+        if chosen in self._legalized:
+            return self._legalized[chosen]
+        found = self.judge.legalized(self.build(chosen))
+        if chosen in (frozenset(), self.everything):
+            self._legalized[chosen] = found
+        return found
 
     def _problem(self, damage: Sequence[float]) -> MixProblem:
         """Latencies from two profiles, and edges corrected by what mixes take from end to end.
@@ -183,9 +227,10 @@ class _Search:
         """
         layout = lay_out(self.model, self.full, self.units)
         cost = measure_conversions(self.judge.target.runtime.load_model)
-        (floats, whole), (integers, all_ns) = (self._profile(m, layout) for m in (self.model, self.full))
+        (floats, whole), (integers, all_ns) = (self._profile(c, layout) for c in (frozenset(), self.everything))
         scale = whole / self._compared(self.everything).speedup / all_ns
         integers = {i: nanoseconds * scale for i, nanoseconds in integers.items()}
+        floats = with_rewritten(floats, integers, layout.units, whole - sum(floats.values()))
         table = build_problem(layout, floats, integers, damage, cost)
         rest = whole - sum(place.float_ns for place in table.places)
         seen: dict[Chosen, float] = {}
@@ -200,11 +245,11 @@ class _Search:
             problem = refit(table, seen)
         return problem
 
-    def _profile(self, model: ir.Model, layout: Any) -> tuple[dict[int, float], float]:
-        legalized = self.judge.legalized(model)
+    def _profile(self, chosen: Chosen, layout: Layout) -> tuple[dict[int, float], float]:
+        legalized = self._legal(chosen)
         name_nodes(legalized)
-        times = self.judge.kernel_times(legalized)
-        return place_times(legalized, times, layout), sum(time.nanoseconds for time in times)
+        times = self.judge.kernel_times(legalized, PROFILE_SECONDS, legalize=False)
+        return place_times(legalized, times, layout), sum(each.nanoseconds for each in times)
 
     def _verdicts(
         self,
@@ -235,39 +280,6 @@ class _Search:
 def predicted(problem: MixProblem, chosen: Chosen) -> float:
     """Nanoseconds of a mix, with free places where they are fastest."""
     return solve(problem, fixed={i: i in chosen for i in problem.units | chosen}).latency_ns
-
-
-def damage_of(sensitivities: Sequence[Sensitivity]) -> list[float]:
-    """One number a unit: its part of all divergence if that is known, with the noise to break ties; else its noise."""
-    noises = [s.noise for s in sensitivities]
-    divergences = [s.divergence for s in sensitivities if s.divergence is not None]
-    if len(divergences) < len(noises):
-        return noises
-    totals = [sum(v for v in values if math.isfinite(v)) or 1.0 for values in (divergences, noises)]
-    return [d / totals[0] + TIE_BREAKER * n / totals[1] for d, n in zip(divergences, noises, strict=True)]
-
-
-def excess_of(judge: Judge, model: ir.Model) -> float:
-    """By how much a model breaks the accuracy budget, in parts of it; 0 and below if it holds."""
-    floor = DEFAULT_MIN_SQNR if judge.min_sqnr is None else judge.min_sqnr
-    sqnr = judge.sqnr_db(model)
-    parts = [(floor - sqnr) / DEFAULT_MIN_SQNR if math.isfinite(sqnr) or sqnr > 0 else math.inf]
-    if judge.max_drop is not None and math.isfinite(parts[0]):
-        drop = judge.drop(model)
-        if drop is not None:
-            parts.append((drop - judge.max_drop) / (judge.max_drop or 1.0))
-    return max(parts)
-
-
-def reason_of(unit: int, chosen: Chosen, mixes: Sequence[Mix], sensitivity: Sensitivity) -> str:
-    """Why a unit got what it got."""
-    if unit in chosen:
-        return "integer: faster, within the accuracy budget"
-    if not math.isfinite(sensitivity.noise):
-        return "float: outputs are not finite when it is quantized"
-    if unit not in mixes[0].chosen:
-        return "float: not faster in integers, conversions at its edges included"
-    return "float: costs too much accuracy for the time it saves"
 
 
 def _finite(number: float | None) -> float | None:

@@ -28,10 +28,15 @@ Kind = Literal["probabilities", "logits"]
 
 SAMPLES = 8
 """Enough to rank units; each costs one run a unit."""
+FEWEST = 4
+SECONDS = 8.0
+"""If all samples would take longer in all variants, fewer are run."""
 LOOKED_AT = 256
 """Samples that these are drawn from."""
 TINY = 1e-12
 """Probabilities are not smaller in the divergence."""
+TIE_BREAKER = 0.01
+"""Weight of the noise beside the divergence, which can be 0 for units that still add noise."""
 SUM_TOLERANCE = 1e-3
 
 
@@ -63,6 +68,17 @@ def draw_samples(samples: Iterable[Feeds], seed: int, count: int = SAMPLES) -> l
         elif (place := int(random.integers(0, i + 1))) < count:
             kept[place] = (i, feeds)
     return [feeds for _, feeds in sorted(kept, key=lambda pair: pair[0])]
+
+
+def fewer(samples: Sequence[Feeds], seconds: float) -> Sequence[Feeds]:
+    """As many of the samples as variants should run on, at least ``FEWEST``.
+
+    Args:
+        samples: In any order.
+        seconds: What all of them take in all variants.
+    """
+    affordable = int(len(samples) * SECONDS / max(seconds, SECONDS))
+    return samples[: max(affordable, FEWEST)]
 
 
 def measure_sensitivities(
@@ -105,6 +121,16 @@ def compare(wanted: Sequence[Outputs], found: Sequence[Outputs], kinds: Mapping[
     noise = max(noises, default=0.0)
     whole = sum(divergences) if divergences else None
     return Sensitivity(noise, whole if whole is None or math.isfinite(noise) else math.inf)
+
+
+def damage_of(sensitivities: Sequence[Sensitivity]) -> list[float]:
+    """One number a unit: its part of all divergence if that is known, with the noise to break ties; else its noise."""
+    noises = [s.noise for s in sensitivities]
+    divergences = [s.divergence for s in sensitivities if s.divergence is not None]
+    if len(divergences) < len(noises):
+        return noises
+    totals = [sum(v for v in values if math.isfinite(v)) or 1.0 for values in (divergences, noises)]
+    return [d / totals[0] + TIE_BREAKER * n / totals[1] for d, n in zip(divergences, noises, strict=True)]
 
 
 def noise_power(pairs: Sequence[tuple[Array, Array]]) -> float:

@@ -63,6 +63,7 @@ class _Placer:
         self.first = next(iter(model.graph))
         self.made: dict[int, tuple[ir.Value, ir.Value]] = {}
         self.loose: dict[ir.Value | None, None] = {}
+        self.stored: dict[ir.Value, list[tuple[Affine, Array, list[ir.Value]]]] = {}
 
     def place(self, weights: Mapping[Unit, Affine], integers: Mapping[Unit, Array]) -> None:
         """Weights first, while the values they belong to can still be asked for; then values; last what is rewritten."""
@@ -73,10 +74,21 @@ class _Placer:
         owners = {value: node for node in self._integer() for value in end_of(node, self.islands).outputs}
         for value in self.islands.quantized:
             self._bracket(value, owners.get(value))
+        self.islands.results.update((node, tuple(node.outputs)) for node in self.islands.units)
+        self.islands.results.update((node, tuple(node.outputs)) for node in self.islands.joined)
         for node in self.islands.joined:
             if self.kernels.operators[node.op_type].written_as == "scaled-add":
                 self._scaled_add(node)
+        self._drop_loose()
+
+    def _drop_loose(self) -> None:
+        """Take out constants that nothing reads any more."""
         drop_if_unused(self.loose)
+        for value in self.loose:
+            producer = None if value is None else value.producer()
+            if producer is not None and producer.op_type == "Constant" and not producer.outputs[0].uses():
+                assert producer.graph is not None
+                producer.graph.remove(producer, safe=True)
 
     def _integer(self) -> list[ir.Node]:
         return [*self.islands.units, *self.islands.joined]
@@ -179,6 +191,7 @@ class _Placer:
         assert producer is not None
         self._dequantized(producer, 1, affine.quantize(np.asarray(beta, np.float32)), affine, f"{label}_offset")
         added.shape, added.type = node.outputs[0].shape, node.outputs[0].type
+        self.islands.results[node] = (added,)
         bypass(node, added)
         if not read.uses() and not read.is_graph_output():  # type: ignore[union-attr]
             self.graph.remove(dequantize, safe=True)
@@ -187,9 +200,7 @@ class _Placer:
         """Let ``node`` read ``integers`` behind a DequantizeLinear at ``position``."""
         old = node.inputs[position]
         self.loose[old] = None
-        stored = self._constant(integers, f"{label}_quantized")
-        scale = self._constant(affine.scale, f"{label}_scale")
-        zero = self._constant(affine.zero_point, f"{label}_zero_point")
+        stored, scale, zero = self._stored(old, integers, affine, label)
         name = self.names.fresh(f"{label}_dequantize")
         attributes = {} if affine.axis is None else {"axis": affine.axis}
         made = ir.node("DequantizeLinear", [stored, scale, zero], attributes, name=name)
@@ -197,6 +208,18 @@ class _Placer:
         made.outputs[0].shape, made.outputs[0].type = stored.shape, ir.TensorType(ir.DataType.FLOAT)
         self.graph.insert_before(node, made)
         node.replace_input_with(position, made.outputs[0])
+
+    def _stored(self, old: ir.Value | None, integers: Array, affine: Affine, label: str) -> list[ir.Value]:
+        """Initializers of the integers, scale and zero point; the same ones for readers of one constant who need the same."""
+        for other, same, values in self.stored.get(old, ()) if old is not None else ():
+            scales = affine.axis == other.axis and np.array_equal(affine.scale, other.scale)
+            if scales and affine.dtype == other.dtype and np.array_equal(integers, same):
+                return values
+        arrays = {"quantized": integers, "scale": affine.scale, "zero_point": affine.zero_point}
+        values = [self._constant(array, f"{label}_{what}") for what, array in arrays.items()]
+        if old is not None:
+            self.stored.setdefault(old, []).append((affine, integers, values))
+        return values
 
     def _scale(self, affine: Affine, name: str) -> tuple[ir.Value, ir.Value]:
         if id(affine) not in self.made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,18 @@ from tamis.passes.quantization.calibration.affine import Affine
 from tamis.passes.quantization.placement.units import Unit, channel_axis
 from tamis.passes.quantization.rounding.gram import Gram, Layer, collect_grams
 from tamis.passes.quantization.rounding.int8_weights import quantize_conv, quantize_int8
-from tamis.passes.quantization.rounding.weight_rounding import best_scales, round_weights
+from tamis.passes.quantization.rounding.weight_rounding import (
+    best_scales,
+    output_error,
+    round_nearest,
+    round_weights,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
+HELD_OUT = 4
+"""Every so many-th sample is not rounded by, but judges whether rounding together was better."""
+MAX_SAMPLES = 64
+"""At most so many samples are looked at for rounding; each gives hundreds of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +39,24 @@ class QuantizedWeight:
     Args:
         steps: int8 in -127..127, shaped like the weight.
         scale: ``(C_out,)`` or ``()``, float32.
+        pair_safe: Whether no pair of its products may saturate.
     """
 
     steps: Array
     scale: Array
+    pair_safe: bool = False
 
     def at_least(self, floor: Array | None, weight: Array, axis: int) -> QuantizedWeight:
         """The same with no scale below ``floor: (C_out,)``; columns whose scale grows are rounded anew."""
         if floor is None or not np.any(self.scale < floor):
             return self
         scale = np.maximum(self.scale, floor if self.scale.ndim else floor.max()).astype(np.float32)
+        rounded = round_nearest(to_matrix(weight, axis), scale, pair_safe=self.pair_safe)
         shape = [1] * weight.ndim
         shape[axis] = -1
-        spread = scale.reshape(shape) if scale.ndim else scale
-        grown = np.clip(np.rint(weight.astype(np.float64) / spread), -127, 127).astype(np.int8)
         kept = (self.scale >= floor).reshape(shape) if scale.ndim else np.False_
-        return QuantizedWeight(np.where(kept, self.steps, grown), scale)
+        steps = np.where(kept, self.steps, from_matrix(rounded, weight.shape, axis))
+        return QuantizedWeight(steps, scale, self.pair_safe)
 
     def as_type(self, dtype: str, axis: int) -> tuple[Affine, Array]:
         """Parameters and integers; the zero point of uint8 is 128."""
@@ -62,16 +74,36 @@ def weight_array(unit: Unit) -> Array:
     return array
 
 
+def to_matrix(weight: Array, axis: int) -> Array:
+    """A weight as ``(K, C_out)``, K in the order of the kernels' sums; ``axis`` is that of the output channels."""
+    if weight.ndim > 2:
+        found: Array = conv_matrices(weight, 1)[0]
+        return found
+    return weight.T if axis == 0 else weight
+
+
+def from_matrix(matrix: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """The weight of which ``matrix`` is ``to_matrix``."""
+    if len(shape) > 2:
+        return conv_weight(matrix[np.newaxis], shape)
+    return np.ascontiguousarray(matrix.T if axis == 0 else matrix)
+
+
+def needs_safe_pairs(unit: Unit) -> bool:
+    """Whether kernels add pairs of its products in 16 bits, on machines that do: depthwise ones with one output do not."""
+    array = weight_array(unit)
+    return not (unit.node.op_type == "Conv" and array.shape[1] == 1 and array.shape[0] == _groups(unit))
+
+
 def nearest(unit: Unit, *, per_channel: bool, pair_safe: bool) -> QuantizedWeight:
     """Each weight rounded on its own."""
-    array = weight_array(unit)
+    array, axis = weight_array(unit), channel_axis(unit.node)
+    safe = pair_safe and needs_safe_pairs(unit)
     if unit.node.op_type == "Conv":
-        found = quantize_conv(array, group=_groups(unit), per_channel=per_channel, pair_safe=pair_safe)
-        return QuantizedWeight(found.quantized, found.scale)
-    transposed = channel_axis(unit.node) == 0
-    found = quantize_int8(array.T if transposed else array, per_channel=per_channel, pair_safe=pair_safe)
-    steps = found.quantized.T if transposed else found.quantized
-    return QuantizedWeight(np.ascontiguousarray(steps), found.scale)
+        conv = quantize_conv(array, group=_groups(unit), per_channel=per_channel, pair_safe=safe)
+        return QuantizedWeight(conv.quantized, conv.scale, safe)
+    found = quantize_int8(to_matrix(array, axis), per_channel=per_channel, pair_safe=safe)
+    return QuantizedWeight(from_matrix(found.quantized, array.shape, axis), found.scale, safe)
 
 
 def optimal(
@@ -83,12 +115,19 @@ def optimal(
     seed: int,
     quiet: bool = False,
 ) -> dict[Unit, QuantizedWeight]:
-    """Weights rounded together, so that the output of each layer on the samples changes least."""
+    """Weights rounded together, so that the output of each layer on the samples changes least.
+
+    Output channels that would be no better so on samples held out are rounded to the nearest.
+    """
+
+    def few() -> Iterable[Feeds]:
+        return islice(iter(samples()), MAX_SAMPLES)
+
     by_node = {unit.node: unit for unit in units}
     layers = [Layer(unit.node, weight_array(unit).shape) for unit in by_node.values()]
     found: dict[Unit, QuantizedWeight] = {}
     with Progress("rounding weights", quiet=quiet) as progress:
-        for layer, gram in collect_grams(model, layers, samples, seed=seed):
+        for layer, gram in collect_grams(model, layers, few, hold_out=HELD_OUT, seed=seed):
             unit = by_node[layer.node]
             found[unit] = _rounded(unit, gram, pair_safe)
             progress.update(len(found) / len(layers), unit.name)
@@ -96,26 +135,22 @@ def optimal(
 
 
 def _rounded(unit: Unit, gram: Gram, pair_safe: bool) -> QuantizedWeight:
-    matrices = _matrices(unit)
-    depthwise = unit.node.op_type == "Conv" and matrices.shape[2] == 1 == weight_array(unit).shape[1]
-    safe = pair_safe and not depthwise  # one output a channel: those kernels never saturate
-    scales, steps = [], []
-    for matrix, moments in zip(matrices, gram.g, strict=True):
-        scale = best_scales(matrix, moments, pair_safe=safe)
-        scales.append(scale)
-        steps.append(round_weights(matrix, scale, moments, pair_safe=safe))
-    array = weight_array(unit)
-    whole = np.stack(steps)
-    if unit.node.op_type == "Conv":
-        return QuantizedWeight(conv_weight(whole, array.shape), np.concatenate(scales))
-    return QuantizedWeight(np.ascontiguousarray(whole[0].T if channel_axis(unit.node) == 0 else whole[0]), scales[0])
-
-
-def _matrices(unit: Unit) -> Array:
-    array = weight_array(unit)
-    if unit.node.op_type == "Conv":
-        return conv_matrices(array, _groups(unit))
-    return (array.T if channel_axis(unit.node) == 0 else array)[np.newaxis]
+    array, axis = weight_array(unit), channel_axis(unit.node)
+    safe = pair_safe and needs_safe_pairs(unit)
+    groups = _groups(unit) if unit.node.op_type == "Conv" else 1
+    matrices = np.stack(np.split(to_matrix(array, axis), groups, axis=1))
+    alone = quantize_int8(matrices, per_channel=True, pair_safe=safe)
+    scale = best_scales(matrices, gram.g, pair_safe=safe)
+    ways = [
+        (alone.quantized, alone.scale),
+        (round_nearest(matrices, scale, pair_safe=safe), scale),
+        (round_weights(matrices, scale, gram.g, pair_safe=safe), scale),
+    ]
+    judge = gram.g if gram.held is None else gram.held
+    best = np.argmin([output_error(matrices, steps, scales, judge) for steps, scales in ways], axis=0)
+    steps = np.choose(best[:, np.newaxis], [way[0] for way in ways])
+    scales = np.choose(best, [way[1] for way in ways]).astype(np.float32)
+    return QuantizedWeight(from_matrix(np.hstack(list(steps)), array.shape, axis), scales.reshape(-1), safe)
 
 
 def _groups(unit: Unit) -> int:

@@ -59,10 +59,17 @@ def find_units(model: ir.Model, kernels: Int8Kernels) -> list[Unit]:
 def candidates(model: ir.Model, kernels: Int8Kernels) -> dict[ir.Node, Unit | str]:
     """Every node with an operator of role ``computes``: as a unit, or why it is none."""
     found: dict[ir.Node, Unit | str] = {}
+    misfits = values_of_misfits(model, kernels)
     for node in model.graph:
         operator = kernels.operators.get(node.op_type) if node.domain == "" else None
         if operator is not None and operator.role == "computes":
-            found[node] = _obstacle(node, operator) or _unit(node, operator, kernels)
+            misfit = "reads what the target would compute wrongly in integers" if node.inputs[0] in misfits else None
+            found[node] = misfit or _obstacle(node, operator) or _unit(node, operator, kernels)
+    for graph in model.graph.subgraphs():
+        for node in graph:
+            operator = kernels.operators.get(node.op_type) if node.domain == "" else None
+            if operator is not None and operator.role == "computes":
+                found[node] = "inside a subgraph"
     return found
 
 
@@ -70,24 +77,58 @@ def _obstacle(node: ir.Node, operator: Int8Operator) -> str | None:
     assert operator.weight is not None
     if not attributes_fit(node, operator):
         return "attributes without integer kernel"
+    if _is_fixed(node.inputs[0]):
+        return "the input is constant or has a default"
+    return _constant_obstacle(node, operator) or _weight_obstacle(node, node.inputs[operator.weight])
+
+
+def _is_fixed(value: ir.Value | None) -> bool:
+    return value is None or value.is_initializer() or constant_tensor(value) is not None
+
+
+def _constant_obstacle(node: ir.Node, operator: Int8Operator) -> str | None:
     for position, name in ((operator.weight, "weight"), (operator.bias, "bias")):
         value = node.inputs[position] if position is not None and position < len(node.inputs) else None
         if value is None:
             continue
         tensor = constant_tensor(value)
         if tensor is None:
-            return f"the {name} is not constant"
+            return "already quantized" if _is_dequantized(value) else f"the {name} is not constant"
         if tensor.dtype != ir.DataType.FLOAT:
             return f"the {name} is {tensor.dtype.name.lower()}, not float"
         if not np.isfinite(tensor.numpy()).all():
             return f"the {name} holds NaN or infinity"
-        if name == "bias" and tensor.size not in (1, channels(node)):
+        if name == "bias" and tensor.size != 1 and not tensor.shape.numpy()[-1] == tensor.size == channels(node):
             return "the bias is not one number an output channel"
-    weight = constant_tensor(node.inputs[operator.weight])
+    return None
+
+
+def _is_dequantized(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _weight_obstacle(node: ir.Node, value: ir.Value | None) -> str | None:
+    weight = constant_tensor(value)
     assert weight is not None
     if weight.size == 0 or (node.op_type == "MatMul" and len(weight.shape) != 2):
         return "the weight is empty or not a matrix"
     return "sums could overflow 32 bits" if weight.size // channels(node) > MAX_ROWS else None
+
+
+def values_of_misfits(model: ir.Model, kernels: Int8Kernels) -> set[ir.Value | None]:
+    """Values that must not be quantized, lest a node is taken for an integer kernel that does not fit it.
+
+    They are its outputs, and what activations and moving nodes make of them, since runtimes move Q up through those.
+    """
+    found: set[ir.Value | None] = set()
+    for node in model.graph:
+        operator = kernels.operators.get(node.op_type) if node.domain == "" else None
+        misfit = operator is not None and _is_misfit(node, operator)
+        passed = (operator is not None and operator.role == "moves") or node.op_type in kernels.absorbed
+        if misfit or (passed and node.inputs[0] in found):
+            found.update(node.outputs)
+    return found
 
 
 def channel_axis(node: ir.Node) -> int:
@@ -111,7 +152,18 @@ def attributes_fit(node: ir.Node, operator: Int8Operator) -> bool:
         found = wanted if attribute is None else attribute.value
         if (found.decode() if isinstance(found, bytes) else found) != wanted:
             return False
-    return True
+    return not _is_misfit(node, operator)
+
+
+def _is_misfit(node: ir.Node, operator: Int8Operator) -> bool:
+    return any(all(_has(node, name, value) for name, value in given.items()) for given in operator.never)
+
+
+def _has(node: ir.Node, name: str, value: str | int | None) -> bool:
+    """Whether the attribute is given, and has that value unless it is None."""
+    attribute = node.attributes.get(name)
+    found = None if attribute is None else attribute.value
+    return attribute is not None and (value is None or value == (found.decode() if isinstance(found, bytes) else found))
 
 
 def _unit(node: ir.Node, operator: Int8Operator, kernels: Int8Kernels) -> Unit:
@@ -132,11 +184,13 @@ def _bias_add(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
         return None
     other = user.inputs[1] if user.inputs[0] is node.outputs[0] else user.inputs[0]
     tensor = constant_tensor(other)
-    fits = tensor is not None and tensor.dtype == ir.DataType.FLOAT and tensor.size == channels(node)
-    if not fits or len(tensor.shape) != 1 or not np.isfinite(tensor.numpy()).all():  # type: ignore[union-attr]
+    if other is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
         return None
-    assert other is not None
-    return user, other
+    shape, product = tensor.shape.numpy(), node.outputs[0].shape
+    widens = len(shape) > 1 and (product is None or len(shape) > len(product))
+    if widens or not shape or not shape[-1] == tensor.size == channels(node):
+        return None
+    return (user, other) if np.isfinite(tensor.numpy()).all() else None
 
 
 def absorbed(node: ir.Node, kernels: Int8Kernels) -> tuple[tuple[ir.Node, ...], Limits]:

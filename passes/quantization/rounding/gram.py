@@ -66,21 +66,28 @@ class Gram:
         mean: ``(groups, K)``, float64: their mean.
         rows: How many there were.
         c: ``(groups, K, K)``: ``x_float^T x``; None if the layer sees the float model's rows.
+        held: ``(groups, K, K)``: ``x^T x`` of samples that are in none of the others, to judge by; None if there are
+            none.
     """
 
     g: Array
     mean: Array
     rows: int = 0
     c: Array | None = None
+    held: Array | None = None
 
     def add(self, rows: Array, floats: Array | None = None) -> None:
         """Take in rows ``(groups, P, K)`` and, at the same positions, those of the float model."""
         count = rows.shape[1]
-        self.g += np.matmul(rows.transpose(0, 2, 1), rows)
+        self.g += _squares(rows)
         self.mean += (rows.sum(axis=1, dtype=np.float64) - count * self.mean) / max(1, self.rows + count)
         self.rows += count
         if floats is not None and self.c is not None:
             self.c += np.matmul(floats.transpose(0, 2, 1), rows)
+
+    def hold(self, rows: Array) -> None:
+        """Take in rows ``(groups, P, K)`` to judge by."""
+        self.held = _squares(rows) if self.held is None else self.held + _squares(rows)
 
 
 def collect_grams(
@@ -90,6 +97,7 @@ def collect_grams(
     *,
     quantized: ir.Model | None = None,
     positions: int = 256,
+    hold_out: int | None = None,
     memory: int = MEMORY,
     seed: int = 0,
 ) -> Iterator[tuple[Layer, Gram]]:
@@ -101,6 +109,7 @@ def collect_grams(
         samples: Gives the samples from the start each time.
         quantized: If given, rows are those of the layer of the same name there, and ``c`` is filled.
         positions: Rows of a sample and layer; drawn at random if there are more.
+        hold_out: Every so many-th sample goes into ``held`` instead.
         memory: Bytes of Gram matrices that are held at once; a single layer may take more.
         seed: Of the choice of positions.
 
@@ -108,7 +117,9 @@ def collect_grams(
         DataError: There are no samples.
     """
     twins = {} if quantized is None else {n.name: n for n in quantized.graph}
-    for group in _groups(layers, memory, 1 if quantized is None else 2):
+    for group in _groups(
+        layers, memory, 1 + (quantized is not None) + (hold_out is not None), LAYERS if twins else len(layers)
+    ):
         grams = [_empty(layer, quantized is not None) for layer in group]
         for index, number, floats, rows in _pairs(model, quantized, group, twins, samples):
             layer = group[number]
@@ -119,7 +130,10 @@ def collect_grams(
                 for a in (rows, floats)
             )  # fmt: skip
             assert left is not None
-            grams[number].add(left, right)
+            if hold_out is not None and index % hold_out == hold_out - 1:
+                grams[number].hold(left)
+            else:
+                grams[number].add(left, right)
         if not all(gram.rows for gram in grams):
             raise DataError("the samples give no rows for a layer", expected="at least one sample")
         yield from zip(group, grams, strict=True)
@@ -152,6 +166,12 @@ def _pairs(
             yield index, number, _float32(values[name]), _float32(found[twin])
 
 
+def _squares(rows: Array) -> Array:
+    """``x^T x`` of each group; one matrix on its own is multiplied in half the time."""
+    found: Array = (rows[0].T @ rows[0])[None] if len(rows) == 1 else np.matmul(rows.transpose(0, 2, 1), rows)
+    return found
+
+
 def _input(node: ir.Node) -> str:
     value = node.inputs[0]
     assert value is not None
@@ -167,12 +187,13 @@ def _empty(layer: Layer, both: bool) -> Gram:
     return Gram(np.zeros(shape, np.float32), np.zeros(shape[:2]), c=np.zeros(shape, np.float32) if both else None)
 
 
-def _groups(layers: Sequence[Layer], memory: int, matrices: int) -> Iterator[list[Layer]]:
+def _groups(layers: Sequence[Layer], memory: int, matrices: int, most: int) -> Iterator[list[Layer]]:
+    """At most ``most`` layers at a time, and as many as fit with ``matrices`` each."""
     group: list[Layer] = []
     held = 0
     for layer in layers:
         size = 4 * matrices * layer.groups * layer.rows**2
-        if group and (held + size > memory or (matrices == 2 and len(group) == LAYERS)):
+        if group and (held + size > memory or len(group) == most):
             yield group
             group, held = [], 0
         group.append(layer)

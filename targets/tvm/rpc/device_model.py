@@ -106,6 +106,7 @@ class DeviceLibrary:
 def main() -> None:
     """Serve the model that the command line names."""
     descriptor, _, path, text = sys.argv[1:]
+    serve_model.leave_out_torch()
     connection, settings = Connection(int(descriptor)), json.loads(text)
 
     def too_late(error: DeviceError) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from tamis.targets.links.serve_model import leave_out_torch
 from tamis.targets.tvm.rpc.events import Events
 from tamis.targets.tvm.rpc.registration import Registration
 from tamis.targets.tvm.rpc.runtime_library import load_runtime
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--key", default="", help="what the tracker calls this device")
     parser.add_argument("--report", type=int, help="file descriptor that gets events, instead of lines of text")
     chosen = parser.parse_args()
+    leave_out_torch()
     if bool(chosen.tracker) != bool(chosen.key):
         parser.error("--tracker and --key go together")
     run(chosen, Events(chosen.report))

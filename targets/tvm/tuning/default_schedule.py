@@ -14,6 +14,7 @@ from tvm.s_tir.schedule import Schedule, ScheduleError
 
 from tamis.targets.tvm.tuning.block_facts import BlockFacts, blocks_of
 from tamis.targets.tvm.tuning.contraction import Parts, Plan, apply_plan, plans
+from tamis.targets.tvm.tuning.dot_products import apply_dot_plan, dot_plans
 from tamis.targets.tvm.tuning.stages import contiguous_sum, elementwise, share, work
 from tamis.targets.tvm.tuning.vector_unit import VectorUnit, vector_unit
 
@@ -42,6 +43,8 @@ def candidate_schedules(module: tvm.IRModule, target: tvm.target.Target) -> Iter
 
 
 def _recipes(module: tvm.IRModule, unit: VectorUnit) -> Iterator[Recipe]:
+    for dot_plan in dot_plans(Schedule(module)):
+        yield partial(apply_dot_plan, plan=dot_plan, unit=unit)
     trial = Schedule(module)
     parts = _contraction(trial)
     if parts is not None:

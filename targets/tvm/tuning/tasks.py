@@ -60,7 +60,7 @@ def extract_tasks(module: tvm.IRModule) -> list[Task]:
 
     Kernels with symbolic sizes are left out: schedules are for fixed ones.
     """
-    calls = _calls(module)
+    calls = call_counts(module)
     found: dict[str, Task] = {}
     for variable, function in sorted(module.functions_items(), key=lambda item: str(item[0].name_hint)):
         if not is_kernel(function) or variable.name_hint not in calls:
@@ -131,7 +131,7 @@ def narrowed(module: tvm.IRModule) -> tvm.IRModule:
         return module
 
 
-def _calls(module: tvm.IRModule) -> dict[str, int]:
+def call_counts(module: tvm.IRModule) -> dict[str, int]:
     """How often each kernel is called from the Relax functions."""
     counts: dict[str, int] = {}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tvm
 from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.cost_model import xgb_model
 
 from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.tvm.importing import import_model
@@ -26,6 +27,17 @@ from tamis.targets.tvm.tuning.workers import Nursery
 
 Report = Callable[[dict[str, Any]], None]
 
+WARM_UP = 16
+"""Candidates that are measured before a cost model ranks others."""
+COST_MODELS: dict[str, Callable[[int], ms.cost_model.CostModel]] = {
+    "random": lambda seed: ms.cost_model.RandomModel(seed=seed),
+    "xgboost": lambda seed: ms.cost_model.XGBModel(
+        config=xgb_model.XGBConfig(seed=seed, nthread=1), num_warmup_samples=WARM_UP
+    ),
+}
+"""What ranks candidates before they are measured; xgboost needs the package of that name. benchmarks/cost_models.py compares
+them."""
+
 
 def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Search schedules.
@@ -33,8 +45,8 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
     Args:
         request: ``model`` (path of the ONNX file), ``target`` (see ``machine_target``), ``settings``, ``known`` (path
             of records as JSON lines, or None), ``trials`` (candidates measured for each kernel, earlier ones
-            included), ``seconds`` (or None), ``seed`` and ``device`` (see ``rpc.session``; None:
-            measure here).
+            included), ``seconds`` (or None), ``seed``, ``device`` (see ``rpc.session``; None: measure here) and, if it is
+            not to be ``random``, ``cost_model``.
         report: Gets the phase, and after each batch of a kernel ``records`` with what is known of it now.
 
     Returns:
@@ -46,7 +58,12 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
     with Nursery() as nursery:
         module = run_phases(import_model(Path(request["model"]), report), FRONT, target, settings, report)
         searches = make_searches(
-            module, target, read_records(Path(known) if known else None), request["trials"], request["seed"]
+            module,
+            target,
+            read_records(Path(known) if known else None),
+            request["trials"],
+            request["seed"],
+            COST_MODELS[request.get("cost_model", "random")],
         )
         if any(s.stopped is None for s in searches):
             with tempfile.TemporaryDirectory(prefix="tamis-tune-") as name:
@@ -63,10 +80,15 @@ def _runner(nursery: Nursery, device: dict[str, Any] | None, settings: Settings)
 
 
 def make_searches(
-    module: tvm.IRModule, target: tvm.target.Target, known: Mapping[str, Stored], trials: int, seed: int
+    module: tvm.IRModule,
+    target: tvm.target.Target,
+    known: Mapping[str, Stored],
+    trials: int,
+    seed: int,
+    cost_model: Callable[[int], ms.cost_model.CostModel],
 ) -> list[KernelSearch]:
     """A search for each kernel of a module that the front passes made."""
-    model = ms.cost_model.RandomModel(seed=seed)
+    model = cost_model(seed)
     return [KernelSearch(task, target, model, trials, seed, known.get(task.digest)) for task in extract_tasks(module)]
 
 

@@ -183,7 +183,7 @@ def test_refuses(lacking: str) -> None:
 def test_a_product_that_stays_float_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = residual()
     found.graph[0].name = "first"
-    monkeypatch.setattr(OnnxRuntime, "optimized_model", lambda self, given: given)
+    monkeypatch.setattr(OnnxRuntime, "optimized_model", lambda self, given, machine: given)
     with pytest.raises(PostconditionError, match="first"):
         QuantizeStatic()(found, context(*samples(1, 8, 8, 8)))
 

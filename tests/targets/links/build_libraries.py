@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tamis.targets.tvm.child_main import stub_unused_intrinsics
+from tamis.targets.tvm.child_main import leave_out_unused
 
-stub_unused_intrinsics()
+leave_out_unused()
 
 import onnx
 import tvm

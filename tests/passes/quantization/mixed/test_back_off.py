@@ -8,7 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tamis.passes.quantization.mixed.back_off import Looks, back_off, first_that_holds, give_back, revert
+from tamis.passes.quantization.mixed.back_off import (
+    Looks,
+    back_off,
+    between,
+    bridge,
+    first_that_holds,
+    give_back,
+    revert,
+)
 
 Chosen = frozenset[int]
 
@@ -45,6 +53,24 @@ def test_the_metric_is_looked_at_once_for_a_mix_and_not_beyond_the_limit() -> No
     assert [looks(frozenset({n})) for n in (1, 1, 2, 3)] == [1.0, 1.0, 1.0, None]
     assert calls == [{1}, {2}]
     assert not looks.holds(frozenset({3}))
+
+
+def test_a_bridge_gives_up_the_most_harmful_first() -> None:
+    assert bridge(frozenset({0, 1, 2, 3}), frozenset({0}), [9.0, 1.0, 3.0, 2.0]) == [
+        {0, 1, 2, 3}, {0, 1, 3}, {0, 1}, {0},
+    ]  # fmt: skip
+    assert bridge(frozenset({1}), frozenset({1}), [0.0, 1.0]) == [{1}]
+
+
+def test_what_was_timed_as_faster_is_cut_down_until_it_holds() -> None:
+    base, everything, damage = frozenset({0}), frozenset({0, 1, 2, 3}), [9.0, 1.0, 3.0, 2.0]
+    speedup = {base: 1.2, everything: 2.0}
+    looks = Looks(lambda chosen: len(chosen) - 2.5, 10)
+    assert between([everything], base, damage, speedup.__getitem__, looks) == {frozenset({0, 1})}
+    assert between([everything], base, damage, speedup.__getitem__, Looks(lambda c: -1.0, 10)) == set()
+    assert between([everything], base, damage, speedup.__getitem__, Looks(lambda c: 1.0, 10)) == set()
+    assert between([everything], base, damage, {base: 2.1, everything: 2.0}.__getitem__, looks) == set()
+    assert between([], base, damage, speedup.__getitem__, looks) == set()
 
 
 def test_what_costs_most_metric_per_latency_is_reverted() -> None:

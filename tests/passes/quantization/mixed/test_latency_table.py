@@ -16,6 +16,7 @@ from tamis.passes.quantization.mixed.latency_table import (
     measure_conversions,
     place_times,
     refit,
+    with_rewritten,
 )
 from tamis.passes.quantization.placement.units import find_units
 from tests.passes.quantization.mix_models import network, quantized, table
@@ -101,3 +102,8 @@ def test_conversions_take_time_that_grows_with_the_tensor() -> None:
     assert cost.fixed_ns >= 0
     assert 0 < cost.quantize_ns < 100
     assert 0 < cost.dequantize_ns < 100
+
+
+def test_units_that_legalization_rewrote_share_what_belongs_to_no_place() -> None:
+    assert with_rewritten({0: 5.0, 3: 1.0}, {0: 2.0, 1: 3.0, 2: 1.0, 3: 1.0}, 3, 40.0) == {0: 5, 1: 30, 2: 10, 3: 1}
+    assert with_rewritten({0: 5.0}, {0: 2.0}, 2, 40.0) == {0: 5.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from tamis.compiler.errors import PreconditionError
 from tamis.compiler.graph_pass import PassContext
 from tamis.compiler.judge import Judge
 from tamis.compiler.machine import find_machine
+from tamis.compiler.paired_drop import Drop
 from tamis.compiler.recipe import AccuracyBudget
 from tamis.compiler.registry import runtime_class
 from tamis.compiler.runnable import load_unoptimized
@@ -24,16 +26,15 @@ from tamis.compiler.target import NodeTime, Target
 from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verifier
+from tamis.passes.quantization.mixed.accuracy import Accuracy, AccuracyLook
 from tamis.passes.quantization.mixed.mix_verdict import MixedPlan
 from tamis.passes.quantization.mixed.mixed_plan import (
     ALL_FLOAT,
     NOT_FASTER,
     chosen_units,
-    damage_of,
-    excess_of,
     mixed_plan,
 )
-from tamis.passes.quantization.mixed.sensitivity import Sensitivity
+from tamis.passes.quantization.mixed.sensitivity import Sensitivity, damage_of
 from tamis.passes.quantization.placement.units import Unit, find_units
 from tests.passes.quantization.mix_models import network, quantized, samples, table
 
@@ -46,14 +47,18 @@ OTHER_NS = 1_000.0
 class GivenTimes(Judge):
     """A judge that times by a table: a unit takes half its time in integers, unless ``slow`` names it."""
 
-    drops: Callable[[ir.Model], float | None] = lambda model: None
+    drops: Callable[[ir.Model], float] = lambda model: 0.0
+    error: float | None = 0.0
     slow: frozenset[str] = frozenset()
     gain: float = 2.0
     asked: list[str] = field(default_factory=list)
 
-    def drop(self, model: ir.Model) -> float | None:
+    def drop_meter(self, reference: ir.Model, seed: int = 0) -> Callable[[ir.Model, float], Drop]:
+        return self._look
+
+    def _look(self, model: ir.Model, limit: float) -> Drop:
         self.asked.append("drop")
-        return self.drops(model)
+        return Drop(self.drops(model), self.error, 100)
 
     def _nanoseconds(self, node: ir.Node) -> float:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -63,9 +68,12 @@ class GivenTimes(Judge):
             return whole
         return whole * (1.5 if node.name in self.slow else 1 / self.gain)
 
-    def kernel_times(self, model: ir.Model, seconds: float = 2.0) -> list[NodeTime]:
+    def kernel_times(self, model: ir.Model, seconds: float = 2.0, *, legalize: bool = True) -> list[NodeTime]:
         self.asked.append("kernel_times")
         return [NodeTime(node.op_type, self._nanoseconds(node), (str(node.name),)) for node in model.graph]
+
+    def rough_speedup(self, before: ir.Model, after: ir.Model, seconds: float = 1.0) -> Comparison:
+        return self.speedup(before, after)
 
     def speedup(self, before: ir.Model, after: ir.Model, seconds: float = 3.0, *, legalize: bool = True) -> Comparison:
         self.asked.append("speedup")
@@ -110,7 +118,7 @@ def test_everything_in_integers_where_the_budget_allows_it(make: Any) -> None:
     assert set(found.chosen) >= {"stem", "body", "tail"}
     assert found.speedup is not None and found.speedup[0] > 1.7
     assert found.looks <= 2
-    assert all("integer" in v.reason for v in found.verdicts if v.integer)
+    assert all("faster" in v.reason for v in found.verdicts if v.integer)
 
 
 def test_the_unit_that_the_task_cannot_bear_stays_float(make: Any) -> None:
@@ -119,7 +127,7 @@ def test_the_unit_that_the_task_cannot_bear_stays_float(make: Any) -> None:
     assert "body" not in found.chosen
     assert {"stem", "tail"} <= set(found.chosen)
     body = next(v for v in found.verdicts if v.unit == "body")
-    assert body.reason == "float: costs too much accuracy for the time it saves"
+    assert body.reason == "costs too much accuracy for the time it saves"
     assert [s.node for s in found.skips()] == [v.unit for v in found.verdicts if not v.integer]
 
 
@@ -129,7 +137,7 @@ def test_a_unit_that_is_slower_in_integers_stays_float(make: Any) -> None:
     tail = next(v for v in found.verdicts if v.unit == "tail")
     assert tail.int8_us == pytest.approx(1.5 * tail.float_us)
     assert not tail.integer
-    assert tail.reason == "float: not faster in integers, conversions at its edges included"
+    assert tail.reason == "not faster in integers, conversions at its edges included"
     assert {"stem", "body"} <= set(found.chosen)
 
 
@@ -193,7 +201,7 @@ def test_units_that_break_the_outputs_are_never_tried_together(make: Any) -> Non
     found = mixed_plan(model, find_units(model, table()), context, broken)
     assert "stem" not in found.chosen
     stem = next(v for v in found.verdicts if v.unit == "stem")
-    assert stem.reason == "float: outputs are not finite when it is quantized"
+    assert stem.reason == "outputs are not finite when it is quantized"
     assert stem.sqnr_db is None
     assert {"body", "tail"} & set(found.chosen)
 
@@ -222,10 +230,46 @@ def test_damage_is_the_divergence_where_it_is_known_everywhere() -> None:
     assert damage_of([*both, Sensitivity(2.0)]) == [1.0, 3.0, 4.0, 2.0]
 
 
+def look(judge: Judge) -> Accuracy:
+    return AccuracyLook(judge, network(), 0)(network())
+
+
 def test_excess_counts_noise_and_drop(make: Any) -> None:
     judge, _ = make(AccuracyBudget(max_drop=0.1), drops=lambda model: 0.3)
-    assert excess_of(judge, network()) == pytest.approx(2.0)
+    assert look(judge).excess == pytest.approx(2.0)
     judge, _ = make(AccuracyBudget(max_drop=0.1), drops=lambda model: 0.0)
-    assert excess_of(judge, network()) == pytest.approx(-1.0)
-    judge, _ = make(AccuracyBudget(max_drop=0.0), drops=lambda model: 0.0)
-    assert excess_of(judge, network()) == 0
+    assert look(judge).excess == pytest.approx(-1.0)
+    judge, _ = make(AccuracyBudget(max_drop=0.0), drops=lambda model: 0.0, error=0.3)
+    assert look(judge).excess == 0
+    judge, _ = make(AccuracyBudget(max_drop=0.1), drops=lambda model: math.nan)
+    assert look(judge).excess == math.inf
+
+
+@pytest.mark.parametrize(("error", "margin"), [(0.0, 0.0), (0.02, 0.02), (0.3, 0.05), (None, 0.05)])
+def test_a_standard_error_is_left_of_the_budget_but_at_most_half(make: Any, error: float | None, margin: float) -> None:
+    for drop, holds in ((0.0999 - margin, True), (0.1001 - margin, False)):
+        judge, _ = make(AccuracyBudget(max_drop=0.1), drops=lambda model, drop=drop: drop, error=error)
+        found = look(judge)
+        assert found.margin == pytest.approx(margin)
+        assert (found.excess <= 0) is holds
+
+
+def test_what_holds_only_without_the_margin_is_not_taken(make: Any) -> None:
+    drops = lambda model: 0.09 if "body" in integer_units(model) else 0.0
+    _, context = make(AccuracyBudget(max_drop=0.1), drops=drops)
+    assert "body" in plan(context).chosen
+    _, context = make(AccuracyBudget(max_drop=0.1, min_sqnr=1.0), drops=drops, error=0.02)
+    found = plan(context)
+    assert "body" not in found.chosen and "stem" in found.chosen
+    assert found.drop == Drop(0.0, 0.02, 100) and found.margin == 0.02
+
+
+def test_details_say_what_each_unit_got_and_why(make: Any) -> None:
+    _, context = make(AccuracyBudget(max_drop=0.1), drops=lambda model: 0.5 if "body" in integer_units(model) else 0.0)
+    found = plan(context)
+    details = {d.place: d for d in found.details()}
+    assert list(details) == [v.unit for v in found.verdicts]
+    assert (details["stem"].got, details["stem"].why) == ("int8", "faster, within the accuracy budget")
+    assert (details["body"].got, details["body"].why) == ("float", "costs too much accuracy for the time it saves")
+    assert details["body"].figures["float_us"] == pytest.approx(80)
+    assert details["body"].figures["sqnr_db"] > 10

@@ -16,6 +16,7 @@ from tamis.passes.quantization.mixed.sensitivity import (
     compare,
     divergence,
     draw_samples,
+    fewer,
     kinds_of_outputs,
     measure_sensitivities,
     noise_power,
@@ -128,3 +129,10 @@ def test_samples_are_drawn_over_all_that_are_looked_at() -> None:
     assert drawn == [int(feeds["x"][0]) for feeds in draw_samples(given, seed=0)]
     assert drawn != [int(feeds["x"][0]) for feeds in draw_samples(given, seed=1)]
     assert len(draw_samples(given[:3], seed=0)) == 3
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.0, 8), (8.0, 8), (16.0, 4), (10.7, 5), (1000.0, 4)])
+def test_large_models_run_on_fewer_samples(seconds: float, count: int) -> None:
+    samples = [{"x": np.zeros(1, np.float32)} for _ in range(8)]
+    assert len(fewer(samples, seconds)) == count
+    assert len(fewer(samples[:2], seconds)) == 2

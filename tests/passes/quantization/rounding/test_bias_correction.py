@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tamis.passes.quantization.rounding.bias_correction import correct_biases
+from tamis.compiler.observe import observe
+from tamis.passes.quantization.rounding import bias_correction
+from tamis.passes.quantization.rounding.bias_correction import HELD_OUT, correct_biases
 from tests.models import Array, check, elements, model, random, run
 
 FLOAT = """g (float[1, 3, 6, 6] x) => (float[1, 4, 6, 6] y) {
@@ -43,7 +47,7 @@ def pair(shift: float = 0.0) -> tuple[ir.Model, ir.Model]:
 
 
 def samples() -> list[dict[str, Array]]:
-    return [{"x": np.abs(random(1, 3, 6, 6, seed=10 + i))} for i in range(4)]
+    return [{"x": np.abs(random(1, 3, 6, 6, seed=10 + i))} for i in range(16)]
 
 
 def means(found: ir.Model) -> Array:
@@ -60,24 +64,74 @@ def test_means_are_those_of_the_float_model() -> None:
     found = correct_biases(quantized, floats, samples)
     check(quantized)
     assert (found.layers, found.undone, found.skips) == (2, False, ())
-    assert found.channels == 8
-    assert np.abs(means(quantized) - means(floats)).max() < min(2 * STEP, before / 10)
+    assert found.channels >= 5  # the others are right up to chance
+    assert np.abs(means(quantized) - means(floats)).max() < before / 20
     assert error(quantized, floats) < noise
 
 
-def test_only_the_layers_that_moved_most() -> None:
+@pytest.mark.parametrize("memory", [1, 2**30])
+def test_few_samples_are_enough_where_memory_is_short(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bias_correction, "MEMORY", memory)
     floats, quantized = pair(0.2)
-    kept = elements(quantized, "cq").copy()
-    assert correct_biases(quantized, floats, samples, max_layers=1).layers == 1
-    assert np.array_equal(elements(quantized, "cq"), kept)
+    looked_at = []
+    real = bias_correction._correct
+
+    def spy(site: Any, wanted: list[Array], *rest: Any) -> int:
+        looked_at.append(len(wanted))
+        return real(site, wanted, *rest)
+
+    monkeypatch.setattr(bias_correction, "_correct", spy)
+    before = error(quantized, floats)
+    assert correct_biases(quantized, floats, samples).layers == 2
+    assert looked_at == ([1, 1] if memory == 1 else [16, 16])
+    assert error(quantized, floats) < before
+
+
+def test_channels_that_get_worse_on_held_out_samples_are_left_alone() -> None:
+    floats, quantized = pair()
+    bias = elements(quantized, "bq").copy()
+    lacking = model(
+        QUANTIZED, wq=np.zeros((4, 3, 3, 3), np.int8), sw=STEP, v=elements(floats, "v"), sb=STEP, bq=bias,
+        cq=elements(quantized, "cq"),
+    )  # fmt: skip
+    named(lacking)
+
+    def turned() -> list[dict[str, Array]]:
+        """Of one sign where layers are fitted, of the other where they are judged."""
+        return [{"x": s["x"] * (-1 if i % HELD_OUT == HELD_OUT - 1 else 1)} for i, s in enumerate(samples())]
+
+    correct_biases(lacking, floats, turned, max_ratio=100)
+    assert np.array_equal(elements(lacking, "bq"), bias)
+
+
+def test_means_behind_the_clipping_of_q() -> None:
+    floats, _ = pair()
+    text = QUANTIZED.replace("r = Relu(a)", "q = QuantizeLinear(a, sa, za) r = DequantizeLinear(q, sa, za)")
+    weight, bias = elements(floats, "w"), elements(floats, "b")
+    quantized = named(model(
+        text, wq=np.clip(np.rint(weight / 0.25), -127, 127).astype(np.int8), sw=np.asarray(0.25, np.float32), sb=STEP,
+        bq=np.rint(bias / STEP).astype(np.int32), v=elements(floats, "v"), sa=np.asarray(0.03, np.float32),
+        za=np.asarray(0, np.uint8), cq=np.rint(elements(floats, "c") / STEP).astype(np.int32),
+    ))  # fmt: skip
+    clone = quantized.clone()
+    assert correct_biases(quantized, floats, samples).layers == 2
+
+    def behind(found: ir.Model, name: str) -> Array:
+        given = [values[name] for _, values in observe(found, [name], samples)]
+        return np.asarray(np.concatenate(given))
+
+    wanted = np.clip(behind(floats, "r"), 0, 0.03 * 255)
+    errors = [np.square(behind(m, "r") - wanted).mean(axis=(0, 2, 3)) for m in (clone, quantized)]
+    assert np.all(errors[1] <= errors[0] + 1e-9)
+    assert errors[1].sum() < errors[0].sum()
 
 
 def test_absurd_shifts_are_left_alone() -> None:
     floats, quantized = pair(100.0)
     kept = elements(quantized, "bq").copy()
-    found = correct_biases(quantized, floats, samples, max_layers=1)
+    found = correct_biases(quantized, floats, samples, max_ratio=2)
     assert found.layers == 0
-    assert [s.reason for s in found.skips] == ["the mean of a channel moved by more than rounding explains"]
+    assert {s.reason for s in found.skips} == {"the mean of a channel moved by more than rounding explains"}
     assert np.array_equal(elements(quantized, "bq"), kept)
 
 
@@ -120,4 +174,4 @@ def test_layers_without_a_twin_or_a_bias() -> None:
         wd = DequantizeLinear(w, s) y = MatMul(xd, wd) }"""
     product = model(text, w=np.ones((3, 2), np.int8), s=np.asarray(0.1, np.float32))
     found = correct_biases(product, product, samples)
-    assert [s.reason for s in found.skips] == ["no int32 bias to correct"]
+    assert (found.layers, found.skips) == (0, ())

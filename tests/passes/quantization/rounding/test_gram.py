@@ -105,3 +105,15 @@ def test_no_samples() -> None:
     found = model(MATMUL, w=random(5, 3))
     with pytest.raises(DataError):
         list(collect_grams(found, [layer(found, "MatMul", (5, 3))], list))
+
+
+def test_samples_held_out() -> None:
+    found = model(MATMUL, w=random(5, 3))
+    target = layer(found, "MatMul", (5, 3))
+    samples = [{"x": random(7, 5, seed=i)} for i in range(5)]
+    ((_, gram),) = collect_grams(found, [target], lambda: samples, hold_out=2)
+    rows = [np.maximum(s["x"], 0) for s in samples]
+    assert gram.held is not None
+    np.testing.assert_allclose(gram.held[0], sum(r.T @ r for r in rows[1::2]), rtol=1e-4)
+    np.testing.assert_allclose(gram.g[0], sum(r.T @ r for r in rows[0::2]), rtol=1e-4)
+    assert gram.rows == 21

@@ -106,3 +106,19 @@ def test_dead_inputs_and_dead_weights() -> None:
     found = round_weights(weight, scale, gram, pair_safe=True)
     assert np.all(found[:, 0] == 0)
     assert np.abs(found[:, 1:] * scale[1:] - weight[:, 1:]).max() < 2 * scale.max() * 64
+
+
+@pytest.mark.parametrize("pair_safe", [True, False])
+@pytest.mark.parametrize("k", [4, 25])
+def test_a_stack_is_rounded_as_its_matrices_are(k: int, pair_safe: bool) -> None:
+    weight = random(5, k, 3, seed=1)
+    gram = np.stack([x.T @ x for x in (correlated(3 * k, k, seed=i) for i in range(5))])
+    scale = best_scales(weight, gram, pair_safe=pair_safe)
+    nearest = round_nearest(weight, scale, pair_safe=pair_safe)
+    found = round_weights(weight, scale, gram, pair_safe=pair_safe)
+    for i in range(5):
+        assert np.array_equal(scale[i], best_scales(weight[i], gram[i], pair_safe=pair_safe))
+        assert np.array_equal(nearest[i], round_nearest(weight[i], scale[i], pair_safe=pair_safe))
+        alone = round_weights(weight[i], scale[i], gram[i], pair_safe=pair_safe)
+        errors = [output_error(weight[i], q, scale[i], gram[i]) for q in (found[i], alone)]
+        np.testing.assert_allclose(errors[0], errors[1], rtol=0.05)
