@@ -157,6 +157,8 @@ class GraphPass(ABC, Generic[OptionsT]):
     contract: ClassVar[Contract]
     speed_motivated: ClassVar[bool] = False
     """True if the only reason for the pass is speed, so that the latency guard may undo it."""
+    needs_samples: ClassVar[bool] = False
+    """True if the pass cannot do anything without calibration samples: a recipe without any is then refused at once."""
     options_type: ClassVar[type[PassOptions]] = PassOptions
 
     def __init__(self, options: OptionsT | None = None) -> None:

@@ -113,6 +113,8 @@ def prepare(loaded: LoadedRecipe, *, need_targets: bool = True) -> Prepared:
     spec = resolve_inputs(model, recipe.inputs, next(iter(source)) if source else None)
     _check_budget(recipe.budget, evaluation, loaded.origin)
     _check_latency(recipe.budget, plans)
+    if calibration is None:
+        _check_samples(plans)
     return Prepared(recipe, path, model, spec, calibration, evaluation, plans)
 
 
@@ -183,6 +185,16 @@ def _check_latency(budget: Budget, plans: Iterable[TargetPlan]) -> None:
                 expected="a link that measures: here, or {rpc: host:port}",
                 fix="drop the budget, or reach the machine itself",
             )
+
+
+def _check_samples(plans: Iterable[TargetPlan]) -> None:
+    for step in (step for plan in plans for step in plan.steps if step.needs_samples):
+        raise PreconditionError(
+            "there are no calibration samples",
+            where=f"pass {step.name}",
+            expected="some hundred inputs that are like those of the application",
+            fix="add data: {calibration: ...} to the recipe, or give --calibration; recipe int8-dynamic needs none",
+        )
 
 
 def is_lossy(plan: TargetPlan) -> bool:

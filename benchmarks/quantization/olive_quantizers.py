@@ -10,13 +10,14 @@ from olive.data.registry import Registry  # type: ignore[import-not-found]
 from olive.model import ONNXModelHandler  # type: ignore[import-not-found]
 from olive.passes.olive_pass import create_pass_from_dict  # type: ignore[import-not-found]
 from olive.passes.onnx.quantization import OnnxDynamicQuantization, OnnxQuantization  # type: ignore[import-not-found]
-from torch.utils.data import Dataset
 
 from benchmarks.quantization.case import Case, Feeds
 from benchmarks.quantization.quantized import Quantized
 
 
-class _Samples(Dataset[tuple[Feeds, int]]):
+class _Samples:
+    """A data set as torch's loaders want it."""
+
     def __init__(self, samples: list[Feeds]) -> None:
         self._samples = samples
 

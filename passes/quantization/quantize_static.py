@@ -96,6 +96,7 @@ class QuantizeStatic(GraphPass[Options]):
     stage = Stage.QUANTIZE
     contract = Contract.LOSSY
     speed_motivated = True
+    needs_samples = True
     options_type = Options
 
     def requires(self, model: ir.Model, context: PassContext) -> None:

@@ -62,6 +62,7 @@ class SmoothActivations(GraphPass[Options]):
     name = "smooth-activations"
     stage = Stage.QUANTIZE
     contract = Contract.CLOSE
+    needs_samples = True
     options_type = Options
 
     def requires(self, model: ir.Model, context: PassContext) -> None:

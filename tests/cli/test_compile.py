@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 import tamis as package
@@ -68,6 +70,21 @@ def test_a_model_and_a_shipped_recipe(tamis: Command, project: Path) -> None:
     made = json.loads(ran.out)[0]["report"]
     assert made["inputs"]["x"]["shape"] == [2, 3, 8, 8]
     assert tamis("verify", "out.zip").status == 0
+
+
+def test_eight_bits_need_samples(tamis: Command, project: Path) -> None:
+    arguments = ("compile", "tiny.onnx", "-r", "int8", "-o", "eight", "--quiet")
+    ran = tamis(*arguments)
+    assert (ran.status, (project / "eight").exists()) == (2, False), ran
+    assert "T201" in ran.err and "pass quantize-static: there are no calibration samples" in ran.err
+    np.savez("samples.npz", x=np.random.default_rng(0).standard_normal((16, 3, 8, 8)).astype(np.float32))
+    ran = tamis(*arguments, "--calibration", "samples.npz", "--set", "passes.quantize-static.guard=off")
+    assert ran.status == 0, ran
+    made = {step.name: step for step in open_bundle(project / "eight").report.steps}["quantize-static"]
+    assert (made.verdict, made.counts["Conv quantized"]) == ("kept", 1)
+    operators = Counter(node.op_type for node in ir.load(project / "eight" / "model.onnx").graph)
+    assert operators["QuantizeLinear"] >= 2
+    assert tamis("verify", "eight").status == 0
 
 
 def test_a_budget_that_is_missed(tamis: Command, project: Path) -> None:
