@@ -16,7 +16,6 @@ from benchmarks.quantization.quantized import Quantized
 from benchmarks.quantization.runners import compiled_by_openvino, options
 from tamis.compiler.bundle import open_bundle
 from tamis.compiler.loaded_model import bundle_runtime
-from tamis.compiler.model_file import load_model
 
 INTEGER = frozenset(
     {
@@ -74,7 +73,7 @@ def fired(made: Quantized, threads: int) -> Fired:
         target = Path(scratch) / "optimized.onnx"
         settings.optimized_model_filepath = str(target)
         onnxruntime.InferenceSession(str(onnx_file(made)), settings, providers=["CPUExecutionProvider"])
-        nodes = list(_nodes(load_model(target).graph))
+        nodes = list(_nodes(ir.load(target).graph))
         operators = Counter(node.op_type for node in nodes)
         left = sum(node.op_type in FLOAT and _dequantizes(node) for node in nodes)
     integer = sum(operators[name] for name in INTEGER)

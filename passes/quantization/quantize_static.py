@@ -13,7 +13,7 @@ products that read or give what is NaN, infinite or always 0 on the calibration 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -22,6 +22,7 @@ from pydantic import Field
 
 from tamis.compiler.errors import PostconditionError
 from tamis.compiler.graph_pass import Contract, Detail, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
+from tamis.compiler.judge import Judge
 from tamis.passes.quantization.calibration.ranges import Method
 from tamis.passes.quantization.mixed.mixed_plan import chosen_units, mixed_plan
 from tamis.passes.quantization.placement.calibrated_units import calibrate
@@ -56,7 +57,11 @@ class Options(PassOptions):
         description="Whether weights are kept from saturating pairs of products: where the machine's products do "
         "(auto), always, or never.",
     )
-    bias_correction: bool = Field(True, description="Shift biases by the mean error that quantization leaves.")
+    bias_correction: bool = Field(
+        True,
+        description="Shift biases by the mean error that quantization leaves, unless the outputs on samples kept apart, or "
+        "the task metric if there are labelled samples, get worse by it.",
+    )
     mix: Literal["all", "measured"] = Field(
         "all",
         description="all: everything with an integer kernel; measured: the mix of float and integer layers that is "
@@ -157,7 +162,7 @@ class QuantizeStatic(GraphPass[Options]):
         counts = Counter(f"{node.op_type} quantized" for node in planned)
         if self.options.bias_correction:
             assert context.samples is not None
-            corrected = correct_biases(model, floats, context.samples)
+            corrected = correct_biases(model, floats, context.samples, accepts=_no_worse_than(model, context.judge))
             skips.extend(corrected.skips)
             counts["biases corrected"] = corrected.layers
         self._require_integers(float_nodes(model, islands, kernels, context.target), names, values)
@@ -204,3 +209,11 @@ class QuantizeStatic(GraphPass[Options]):
 
 def _matches(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _no_worse_than(model: ir.Model, judge: Judge | None) -> Callable[[], bool]:
+    """Whether the task metric of ``model``, changed in place meanwhile, is at least what it is now; true without labels."""
+    before = None if judge is None else judge.drop(model)
+    if judge is None or before is None:
+        return lambda: True
+    return lambda: (after := judge.drop(model)) is not None and after <= before

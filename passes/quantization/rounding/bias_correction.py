@@ -94,7 +94,13 @@ class _Site:
 
 
 def correct_biases(
-    quantized: ir.Model, floats: ir.Model, samples: Samples, *, max_samples: int = 32, max_ratio: float = 2.0
+    quantized: ir.Model,
+    floats: ir.Model,
+    samples: Samples,
+    *,
+    accepts: Callable[[], bool] = lambda: True,
+    max_samples: int = 32,
+    max_ratio: float = 2.0,
 ) -> BiasCorrection:
     """Correct ``quantized`` in place.
 
@@ -102,13 +108,14 @@ def correct_biases(
         quantized: With QDQ; layers read their int32 bias behind a DequantizeLinear.
         floats: The model it was made from; layers are found by the names of their nodes.
         samples: Gives the samples from the start each time.
+        accepts: Asked in the end whether ``quantized`` is to stay corrected.
         max_samples: At most so many samples are looked at.
         max_ratio: A channel is left alone if its mean moved by more than this times its mean magnitude: the cause
             is then not rounding.
 
     Returns:
         What was done. Nothing, if the outputs of the model are not clearly closer to the float model's afterwards, on
-        samples that were not fitted to.
+        samples that were not fitted to, or if the caller does not accept it.
     """
 
     def judges() -> Iterable[Feeds]:
@@ -128,7 +135,7 @@ def correct_biases(
         for site, wanted, found in _outputs(quantized, floats, sites, islice(iter(samples()), max_samples))
     ]
     changed = any(channels)
-    if changed and _output_error(quantized, floats, judges) > GAIN * before:
+    if changed and (_output_error(quantized, floats, judges) > GAIN * before or not accepts()):
         for site, bias in kept.items():
             assert bias is not None
             set_constant(site.dequantize, 0, bias, names.fresh(f"{site.name}_bias"))

@@ -175,3 +175,24 @@ def test_layers_without_a_twin_or_a_bias() -> None:
     product = model(text, w=np.ones((3, 2), np.int8), s=np.asarray(0.1, np.float32))
     found = correct_biases(product, product, samples)
     assert (found.layers, found.skips) == (0, ())
+
+
+def biases(quantized: ir.Model) -> list[list[int]]:
+    """All int32 constants."""
+    tensors = [v.const_value for v in quantized.graph.initializers.values()]
+    return sorted(t.numpy().ravel().tolist() for t in tensors if t is not None and t.dtype == ir.DataType.INT32)
+
+
+def test_the_caller_has_the_last_word() -> None:
+    floats, quantized = pair()
+    before = biases(quantized)
+    asked: list[bool] = []
+
+    def refuse() -> bool:
+        asked.append(biases(quantized) != before)
+        return False
+
+    found = correct_biases(quantized, floats, samples, accepts=refuse)
+    assert asked == [True]
+    assert (found.layers, found.undone) == (0, True)
+    assert biases(quantized) == before
