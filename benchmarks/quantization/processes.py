@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 CHILD = "benchmarks.quantization.child"
 QUIET = {"NNCF_CI": "1", "NNCF_CUSTOM_OPS_DISABLED": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 """No telemetry, no bars, no look-ups in a network."""
@@ -32,8 +33,8 @@ def ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, "."]))},
-                cwd=Path(__file__).parents[2],
+                env={**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(_absolute(sys.path))},
+                cwd=scratch,  # some quantizers leave files where they run
                 start_new_session=True,
             )
             try:
@@ -49,3 +50,7 @@ def ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
         if "error" in found:
             found["log"] = log.read_text(encoding="utf-8", errors="replace")[-4000:]
         return found
+
+
+def _absolute(paths: list[str]) -> list[str]:
+    return [str((ROOT / path).resolve()) for path in [*paths, "."]]
