@@ -1,8 +1,8 @@
 """Names of passes, runtimes, metrics, data sets and machines, and the lazy import behind each.
 
 This table is the only place where the compiler names a pass or a target. Installed packages add to
-it through the entry-point groups ``tamis.passes``, ``tamis.targets``, ``tamis.metrics`` and
-``tamis.datasets``; an entry point may not take a name that is in use.
+it through the entry-point groups ``tamis.passes``, ``tamis.targets``, ``tamis.metrics``,
+``tamis.datasets`` and ``tamis.analyses``; an entry point may not take a name that is in use.
 """
 
 from __future__ import annotations
