@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from tamis.compiler.errors import TuningError
 from tamis.compiler.staging import staged_file
 
 FILE = "tuning.sqlite"
+STATISTICS = "statistics"
+"""The folder beside the database where passes keep what they found out about models and data."""
 BUSY_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -75,7 +78,7 @@ def fingerprint_digest(fingerprint: Mapping[str, str]) -> str:
 
 
 def remove_database(path: Path | None = None) -> Path:
-    """Delete the database file, damaged or not; returns its path.
+    """Delete the database file, damaged or not, and the statistics beside it; returns its path.
 
     Raises:
         TuningError: It cannot be deleted.
@@ -84,6 +87,8 @@ def remove_database(path: Path | None = None) -> Path:
     try:
         for suffix in ("", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
+        if (statistics := path.with_name(STATISTICS)).is_dir():
+            shutil.rmtree(statistics)
     except OSError as error:
         raise TuningError(f"cannot be removed: {error.strerror}", where=str(path)) from error
     return path

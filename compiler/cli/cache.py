@@ -54,7 +54,7 @@ def import_(file: Annotated[Path, typer.Argument(help="JSON-lines file made by e
 
 @app.command()
 def clear() -> None:
-    """Remove every record; the next compile measures again."""
+    """Remove every record and all statistics; the next compile measures again."""
     from tamis.compiler.tuning_database import remove_database
 
     typer.echo(f"removed {remove_database()}")

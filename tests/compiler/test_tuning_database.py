@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tamis.compiler.errors import TuningError
-from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest, remove_database
+from tamis.compiler.tuning_database import STATISTICS, TuningDatabase, fingerprint_digest, remove_database
 
 HERE = {"cpu": "a", "onnxruntime": "1.32.0"}
 
@@ -78,7 +78,12 @@ def test_a_damaged_file_is_an_error_and_can_be_removed(path: Path) -> None:
     with pytest.raises(TuningError, match="tamis cache clear"):
         TuningDatabase(path)
     assert path.exists()
+    statistics = path.with_name(STATISTICS)
+    statistics.mkdir()
+    (statistics / "some.npz").write_bytes(b"")
+    (path.with_name("other")).mkdir()
     remove_database(path)
+    assert not statistics.exists() and path.with_name("other").exists()
     with TuningDatabase(path) as database:
         assert list(database.items()) == []
 

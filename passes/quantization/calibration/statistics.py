@@ -20,14 +20,12 @@ from tamis.compiler.digest import model_digest
 from tamis.compiler.errors import DataError, OutputError, PreconditionError, TuningError, WriteError
 from tamis.compiler.graph_pass import Feeds, PassContext
 from tamis.compiler.staging import staged_file
-from tamis.compiler.tuning_database import default_path
+from tamis.compiler.tuning_database import STATISTICS, default_path
 from tamis.passes.quantization.calibration.tensor_statistics import BINS, TensorStatistics, gather
 
 __all__ = ["TensorStatistics", "collect"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FOLDER = "statistics"
-"""Beside the tuning database."""
 VERSION = 1
 """Changes whenever other numbers are stored, or the same ones in another form."""
 KEPT_FILES = 50
@@ -69,7 +67,7 @@ def collect(
     quiet = quiet or (context.judge is not None and context.judge.quiet)
     data, count = _data_digest(context.samples)
     key = json.dumps([VERSION, model_digest(model), data, wanted, sorted(axes.items())])
-    path = default_path().parent / FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+    path = default_path().with_name(STATISTICS) / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
     found = _read(path, wanted)
     if found is None:
         found = gather(model, wanted, context.samples, count=count, channel_axes=axes, quiet=quiet)
