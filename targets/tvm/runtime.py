@@ -30,7 +30,7 @@ from tamis.targets.tvm.gpu.device import device_missing
 from tamis.targets.tvm.int8_kernels import int8_kernels
 from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
-from tamis.targets.tvm.library_runner import LibraryRunner, library_kind
+from tamis.targets.tvm.loaded_library import LoadedLibrary, library_kind
 from tamis.targets.tvm.notes import lowering_notes
 from tamis.targets.tvm.precheck import unsupported_nodes
 from tamis.targets.tvm.request import compile_request
@@ -196,7 +196,7 @@ class Tvm(Runtime[TvmOptions]):
         """The library in this process; emulated if that is the link."""
         if self.link.kind == "qemu":
             return self.load(folder, artifact)
-        return LibraryRunner(folder / artifact.files[0], artifact.settings)
+        return LoadedLibrary(folder / artifact.files[0], artifact.settings)
 
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
         """Compile for the machine at hand and load."""

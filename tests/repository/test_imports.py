@@ -21,7 +21,7 @@ MAY_IMPORT = {
 HEAVY = {"onnxruntime", "onnxsim", "torch", "rich", "scipy", "optuna", "dask", "matplotlib"}
 COMPILERS = {"tvm", "tvm_ffi"}
 ENTRIES = {
-    f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "library_runner", "settings")
+    f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "loaded_library", "settings")
 }
 """Modules of the runtime that run in tamis' own process."""
 

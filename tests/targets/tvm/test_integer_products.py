@@ -18,7 +18,7 @@ from tamis.targets.links.remote_model import RemoteModel
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.int8_kernels import int8_kernels
 from tamis.targets.tvm.layout import preferred_layout
-from tamis.targets.tvm.library_runner import LibraryRunner
+from tamis.targets.tvm.loaded_library import LoadedLibrary
 from tamis.targets.tvm.machine_target import machine_target
 from tests.models import Array, model, random, run
 
@@ -108,9 +108,10 @@ def test_all_machines_compute_what_onnxruntime_does(
         path, emulated = tmp_path / "model.so", qemu.environment(machine.llvm.cpu)
         found = RemoteModel("tvm", path, settings, command=qemu.command(), environment=emulated)(feeds())
     elif set(machine.isa) <= set(detect().isa):
-        found = LibraryRunner(tmp_path / "model.so", settings)(feeds())
-    else:
-        pytest.skip(f"this machine lacks what {name} has")
+        found = LoadedLibrary(tmp_path / "model.so", settings)(feeds())
+    else:  # QEMU has no AVX-512: there only what was built is looked at
+        assert (tmp_path / "model.so").stat().st_size > 0
+        return
     for output, wanted in zip(outputs, run(edges, feeds()), strict=True):
         if wanted.dtype == np.uint8:
             np.testing.assert_array_equal(found[output], wanted, output)
@@ -142,7 +143,6 @@ NET = """g (float[1, 3, 12, 12] x) => (float[1, 16] y)
 }"""
 
 
-@pytest.mark.skipif(int8_kernels(detect()) is None, reason="this machine has no dot-product instruction")
 def test_a_network_quantized_by_recipe_int8(tmp_path: Path) -> None:
     net = model(
         NET,
@@ -158,6 +158,10 @@ def test_a_network_quantized_by_recipe_int8(tmp_path: Path) -> None:
         "data.calibration": {"npz": str(tmp_path / "samples.npz")},
     }
     bundle = tamis.compile(tmp_path / "net.onnx", recipe="int8", out=tmp_path / "out", set=sets)
+    if int8_kernels(detect()) is None:  # without the instruction the recipe gives the float model back, and says why
+        step = next(step for step in bundle.report.steps if step.name == "quantize-static")
+        assert step.verdict == "undone" and "no 8-bit integer kernels" in str(step.reason)
+        return
     assert any("4 products in 8-bit integers" in note for note in bundle.report.target.notes)
     wanted = np.concatenate([run(net, {"x": x})[0] for x in samples])
     found = np.concatenate([tamis.load(bundle.path)({"x": x})["y"] for x in samples])

@@ -19,7 +19,7 @@ def library_kind(settings: Mapping[str, Any]) -> str:
     return "tvm-cuda" if settings.get("gpu") else "tvm"
 
 
-class LibraryRunner:
+class LoadedLibrary:
     """Call it with a dict of arrays, get a dict of arrays. Inputs are copied; use it from one thread at a time.
 
     Args:
