@@ -30,10 +30,10 @@ from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassOpti
 from tamis.compiler.rewriting.constants import constant_array, constant_tensor
 from tamis.compiler.rewriting.graph_edit import drop_if_unused
 from tamis.compiler.weight_kernels import BlockKernel, WeightKernels
+from tamis.passes.layer_inputs.gram import Layer, collect_grams
 from tamis.passes.quantization.products.block_nodes import BlockNodes
 from tamis.passes.quantization.products.matrix_products import MatrixProduct, read_product
 from tamis.passes.quantization.rounding.block_rounding import BlockFormat, BlockWeight, round_blocks
-from tamis.passes.quantization.rounding.gram import Layer, collect_grams
 
 BLOCKS_OPSET = 21
 """Opset from which DequantizeLinear has blocks."""

@@ -14,9 +14,9 @@ from tamis.compiler.analysis.integer_products import conv_matrices, conv_weight
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.progress import Progress
 from tamis.compiler.rewriting.constants import constant_array
+from tamis.passes.layer_inputs.gram import Gram, Layer, collect_grams
 from tamis.passes.quantization.calibration.affine import Affine
 from tamis.passes.quantization.placement.units import Unit, channel_axis
-from tamis.passes.quantization.rounding.gram import Gram, Layer, collect_grams
 from tamis.passes.quantization.rounding.int8_weights import quantize_conv, quantize_int8
 from tamis.passes.quantization.rounding.weight_rounding import (
     best_scales,

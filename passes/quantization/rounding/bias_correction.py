@@ -24,7 +24,7 @@ from tamis.compiler.graph_pass import Feeds, Skip
 from tamis.compiler.observe import observe
 from tamis.compiler.rewriting.constants import constant_array, set_constant
 from tamis.compiler.rewriting.graph_edit import Names
-from tamis.passes.quantization.rounding.stages import Stages, Values
+from tamis.passes.layer_inputs.stages import Stages, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Samples = Callable[[], Iterable[Feeds]]

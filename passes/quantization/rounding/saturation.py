@@ -22,7 +22,7 @@ from tamis.compiler.analysis.integer_products import PAIR_LIMIT, IntegerProduct,
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.observe import observe
 from tamis.compiler.rewriting.constants import constant_array
-from tamis.passes.quantization.rounding.layer_rows import layer_rows
+from tamis.passes.layer_inputs.layer_rows import layer_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LOW, HIGH = -(2**15), 2**15 - 1

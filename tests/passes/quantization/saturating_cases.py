@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from tamis.compiler.analysis.integer_products import IntegerProduct
-from tamis.passes.quantization.rounding.layer_rows import layer_rows
+from tamis.passes.layer_inputs.layer_rows import layer_rows
 from tamis.passes.quantization.rounding.saturation import saturating_matmul
 from tests.models import Array
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from tamis.compiler.errors import DataError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.observe import observe
-from tamis.passes.quantization.rounding.layer_rows import layer_rows
+from tamis.passes.layer_inputs.layer_rows import layer_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MEMORY = 512 << 20

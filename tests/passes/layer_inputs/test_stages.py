@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tamis.passes.quantization.rounding.stages import Stages, Values
+from tamis.passes.layer_inputs.stages import Stages, Values
 from tests.models import Array, model, random, run
 
 CHAIN = """g (float[1, 4] x) => (float[1, 4] y) {

@@ -8,8 +8,8 @@ import pytest
 
 from tamis.compiler.analysis.integer_products import conv_matrices
 from tamis.compiler.errors import DataError
-from tamis.passes.quantization.rounding.gram import Layer, collect_grams
-from tamis.passes.quantization.rounding.layer_rows import layer_rows
+from tamis.passes.layer_inputs.gram import Layer, collect_grams
+from tamis.passes.layer_inputs.layer_rows import layer_rows
 from tests.models import Array, model, random, run
 
 
