@@ -15,7 +15,7 @@ from tamis.compiler.prepare import Prepared, TargetPlan
 from tamis.compiler.runnable import load_for_scores, load_unoptimized
 from tamis.compiler.target import Target
 from tamis.compiler.tuning_database import TuningDatabase
-from tamis.compiler.verify import Verifier
+from tamis.compiler.verify import LABELLED_MIN_SQNR, Verifier
 
 VERIFY_SAMPLES = 8
 NODES_NAMED = 5
@@ -59,7 +59,7 @@ def apply_steps(
             made.model,
             samples,
             adversarial_feeds(made.spec, made.recipe.seed),
-            min_sqnr=accuracy.min_sqnr if accuracy else None,
+            min_sqnr=_min_sqnr(made),
         )
     baseline = None
     if made.evaluation is not None:
@@ -71,6 +71,14 @@ def apply_steps(
     if lacking := target.runtime.unsupported(outcome.model, target.machine):
         raise _unsupported(lacking, target)
     return Applied(outcome, verifier, samples, baseline)
+
+
+def _min_sqnr(made: Prepared) -> float | None:
+    """The limit of the recipe, dB. Where labelled samples judge, the outputs need only stay above noise."""
+    accuracy = made.recipe.budget.accuracy
+    if accuracy is None or accuracy.min_sqnr is not None:
+        return None if accuracy is None else accuracy.min_sqnr
+    return LABELLED_MIN_SQNR if accuracy.max_drop is not None and made.evaluation is not None else None
 
 
 def _steps(plan: TargetPlan) -> tuple[GraphPass[Any], ...]:

@@ -28,16 +28,18 @@ class Reached:
     megabytes: float
 
 
-def missed(budget: Budget, reached: Reached, undone: dict[str, str]) -> list[str]:
+def missed(budget: Budget, reached: Reached, undone: dict[str, str], short: dict[str, str]) -> list[str]:
     """One clause for each budget that is missed: its name, what was wanted, what was reached.
 
     Args:
         undone: Steps that were undone because they broke the accuracy budget -> what they would have cost.
+        short: Steps that did not reach their goal -> what was wanted and what they got.
     """
     accuracy = budget.accuracy or AccuracyBudget()
     latency = budget.latency or LatencyBudget()
     size = budget.size or SizeBudget()
     found = [f"budget.accuracy: step {step} was undone: {why}" for step, why in undone.items()]
+    found += [f"goal of {step}: {why}" for step, why in short.items()]
     limits = (
         ("accuracy.max_drop", accuracy.max_drop, reached.drop, 1, ""),
         ("accuracy.min_sqnr", accuracy.min_sqnr, reached.sqnr_db, -1, " dB"),

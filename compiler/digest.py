@@ -1,8 +1,9 @@
-"""Digests of models: by content, for keys that outlive the process; by structure, to see whether anything changed."""
+"""Digests of models and samples: by content, for keys that outlive the process; by structure, to see a change."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,22 @@ def _update(digest: Any, tensor: ir.TensorProtocol) -> None:
     if mapped:
         del data
         tensor.release()  # type: ignore[attr-defined]
+
+
+def samples_digest(samples: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> tuple[str, int]:
+    """SHA-256 (hex) of all samples, names of inputs included, and how many there are."""
+    digest = hashlib.sha256()
+    count = 0
+    for feeds in samples:
+        count += 1
+        for name in sorted(feeds):
+            array = np.ascontiguousarray(feeds[name])
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            if array.dtype.hasobject:
+                digest.update("".join(map(repr, array.flat)).encode())
+            elif array.size:
+                digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest(), count
 
 
 def structure_signature(model: ir.Model) -> int:

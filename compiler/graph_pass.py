@@ -106,6 +106,8 @@ class PassResult:
         counts: What was done how often, e.g. ``{"folded": 12}``; zero counts may be left out.
         skips: Candidates that were left alone, each with its reason.
         details: Of a pass that decides place by place: each with what it got and why.
+        missed: Of a pass with a goal that it did not reach: what was wanted and what it got. The step stays, and the
+            compile ends as with a missed budget.
     """
 
     model: ir.Model
@@ -113,6 +115,7 @@ class PassResult:
     counts: Mapping[str, int] = field(default_factory=dict)
     skips: tuple[Skip, ...] = ()
     details: tuple[Detail, ...] = ()
+    missed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,10 @@ class GraphPass(ABC, Generic[OptionsT]):
 
     def __init__(self, options: OptionsT | None = None) -> None:
         self.options: OptionsT = options if options is not None else self.options_type()  # type: ignore[assignment]
+
+    def wants_samples(self) -> bool:
+        """Whether this step, with its options, cannot do anything without calibration samples."""
+        return self.needs_samples
 
     def requires(self, model: ir.Model, context: PassContext) -> None:
         """Cheap checks; raise through ``self.refuse`` when the model lacks what the pass needs."""

@@ -72,7 +72,7 @@ class StepRecord(_Data):
     name: str
     contract: Literal["exact", "close", "lossy"]
     verdict: Literal["kept", "unchanged", "undone"]
-    reason: str | None = Field(None, description="Why the step was undone.")
+    reason: str | None = Field(None, description="Why the step was undone, or what it fell short of.")
     counts: dict[str, int] = Field(default_factory=dict)
     skips: tuple[SkipRecord, ...] = ()
     details: tuple[DetailRecord, ...] = Field((), description="Of a step that decides place by place.")

@@ -36,12 +36,14 @@ class Outcome:
         model: The model after the steps that were kept.
         records: One a step.
         broken: Lossy steps that were undone because they broke the accuracy budget -> by how much.
+        short: Steps with a goal that they did not reach -> what was wanted and what they got.
         timings: Step -> raw measurements of its guard.
     """
 
     model: ir.Model
     records: list[StepRecord] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    short: dict[str, str] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,7 +150,9 @@ class Pipeline:
                 outcome.model = candidate
             else:
                 self._spare = candidate
-            verdict, reason = ("kept" if result.modified else "unchanged"), None
+            verdict, reason = ("kept" if result.modified else "unchanged"), result.missed
+            if result.missed:
+                outcome.short[where] = result.missed
         except Undone as undone:
             verdict, reason = "undone", str(undone)
             if undone.budget and step.options.on_violation == "error":
@@ -245,7 +249,11 @@ class Pipeline:
         if step.options.on_violation == "skip":
             raise Undone(f"broke its contract: {verdict.detail}; {at}")
         noisy = step.contract is Contract.LOSSY and not verdict.refused and math.isfinite(verdict.sqnr_db)
-        cure = "leave out the nodes that are noisy" if noisy else "report this defect of the pass"
+        cure = (
+            "ask the step for less, or say in budget.accuracy how much may be lost"
+            if noisy
+            else "report this defect of the pass"
+        )
         raise ContractViolationError(
             f"the pass broke its contract '{step.contract.value}' on input {verdict.case!r}; {at}",
             where=where,

@@ -188,7 +188,7 @@ def _check_latency(budget: Budget, plans: Iterable[TargetPlan]) -> None:
 
 
 def _check_samples(plans: Iterable[TargetPlan]) -> None:
-    for step in (step for plan in plans for step in plan.steps if step.needs_samples):
+    for step in (step for plan in plans for step in plan.steps if step.wants_samples()):
         raise PreconditionError(
             "there are no calibration samples",
             where=f"pass {step.name}",

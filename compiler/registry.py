@@ -46,6 +46,11 @@ TABLE: dict[str, dict[str, str]] = {
         "simplify-slices": "tamis.passes.canonicalize.simplify_slices:SimplifySlices",
         "sink-transposes": "tamis.passes.layout.sink_transposes:SinkTransposes",
         "fold-channel-shuffle": "tamis.passes.layout.fold_channel_shuffle:FoldChannelShuffle",
+        "eliminate-dead-channels": "tamis.passes.pruning.eliminate_dead_channels:EliminateDeadChannels",
+        "prune-inactive-channels": "tamis.passes.pruning.prune_inactive_channels:PruneInactiveChannels",
+        "prune-channels": "tamis.passes.pruning.prune_channels:PruneChannels",
+        "factorize-layers": "tamis.passes.pruning.factorize_layers:FactorizeLayers",
+        "sparsify-weights": "tamis.passes.pruning.sparsify_weights:SparsifyWeights",
         "dequantize": "tamis.passes.quantization.dequantize:Dequantize",
         "equalize-layers": "tamis.passes.quantization.equalize_layers:EqualizeLayers",
         "smooth-activations": "tamis.passes.quantization.smooth_activations:SmoothActivations",
@@ -71,6 +76,7 @@ TABLE: dict[str, dict[str, str]] = {
     "datasets": {},
     "analyses": {
         "quantization": "tamis.passes.quantization.analysis.quantization_analysis:analyse_quantization",
+        "pruning": "tamis.passes.pruning.analysis.pruning_analysis:analyse_pruning",
     },
 }
 

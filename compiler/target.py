@@ -144,6 +144,10 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
         """Passes that put the model into the forms this runtime likes; run after the recipe's steps."""
         return ()
 
+    def channel_multiple(self, machine: Machine) -> int:
+        """Channels that its float32 kernels take at once: narrower tensors save time in multiples of it only."""
+        return machine.channel_multiple
+
     def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
         """Which operators are computed in 8-bit integers between Q and DQ; None if the runtime has no such kernels."""
         return None

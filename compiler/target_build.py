@@ -89,7 +89,7 @@ def build_target(
         "fingerprint": target.runtime.fingerprint(target.machine),
     }
     (folder / MEASUREMENTS).write_text(json.dumps(measurements, indent=1) + "\n", encoding="utf-8")
-    return missed(made.recipe.budget, reached, outcome.broken)
+    return missed(made.recipe.budget, reached, outcome.broken, outcome.short)
 
 
 def tuned_settings(

@@ -28,6 +28,8 @@ CLOSE_TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16"
 """Largest normwise relative error of a ``close`` step by dtype; integers and booleans must be equal."""
 DEFAULT_MIN_SQNR = 10.0
 """What a lossy step must keep when the recipe has no limit, dB: noise of a tenth of the signal's power."""
+LABELLED_MIN_SQNR = 0.0
+"""The same where the recipe limits the drop of the task metric and has labelled samples: noise no larger than the signal."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def run_analysis(
     data: Path | None = None,
     samples: int | None = None,
     threads: int | None = None,
+    random_samples: bool = True,
     progress: Callable[[float, str], None],
 ) -> Finding:
     """The finding of the analysis called ``name``.
@@ -44,6 +46,8 @@ def run_analysis(
         data: An .npz file with many samples, or a folder of files with one each.
         samples: Use only the first so many of ``data``.
         threads: Of the runtime; None for the machine's default.
+        random_samples: Without ``inputs`` and ``data``, give the analysis seeded random samples; else none, and sizes of
+            inputs may stay open.
         progress: Gets (fraction done, a note).
 
     Raises:
@@ -65,13 +69,17 @@ def run_analysis(
         subject = open_subject(path, shapes or _common_shapes(stream()))
     else:
         subject = open_subject(path, shapes, inputs)
-        if subject.feeds is None:
-            raise UsageError("the sizes of the inputs are not known", where=str(path), fix=str(subject.hint))
-        stream = partial(_given, subject, bool(inputs))
+        if inputs or random_samples:
+            if subject.feeds is None:
+                raise UsageError("the sizes of the inputs are not known", where=str(path), fix=str(subject.hint))
+            stream = partial(_given, subject, bool(inputs))
     target = _target(threads)
     context = PassContext(inputs=subject.spec, target=target, samples=stream, seed=SEED)
     _fuse(subject, context)
-    return analyse(subject.model, context, progress)
+    found = analyse(subject.model, context, progress)
+    return (
+        replace(found, summary={"sizes": f"not all known; {subject.hint}", **found.summary}) if subject.hint else found
+    )
 
 
 def _common_shapes(samples: Iterator[Feeds]) -> list[str]:

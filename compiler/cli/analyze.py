@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """Kinds that are named with their share outside the roofline."""
+RANDOM_SAMPLES = ("quantization",)
+"""Analyses that random samples stand in for, where there are no real ones."""
 
 
 class Level(enum.StrEnum):
@@ -52,8 +54,13 @@ def analyze(
     quantization: Annotated[
         bool, typer.Option("--quantization", help="Show instead what 8 bits do to each layer; give samples by --data.")
     ] = False,
+    pruning: Annotated[
+        bool,
+        typer.Option("--pruning", help="Show instead which channels can go, and what they save; --data adds more."),
+    ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Samples: an .npz file, or a folder with one file each (--quantization).")
+        Path | None,
+        typer.Option(help="Samples: an .npz file, or a folder with one file each (--quantization, --pruning)."),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Use only the first so many samples of --data.")] = None,
     quiet: Quiet = False,
@@ -65,13 +72,14 @@ def analyze(
 
     if plot is not None:
         check_plot(plot)
-    if quantization:
-        _special(
-            "quantization", model, _Given(shape or [], inputs or [], data, samples, threads), plot, top, quiet, as_json
-        )
+    special = _chosen(quantization=quantization, pruning=pruning)
+    if special is not None:
+        _special(special, model, _Given(shape or [], inputs or [], data, samples, threads), plot, top, quiet, as_json)
         return
     if data is not None or samples is not None:
-        raise UsageError("--data and --samples go with --quantization only", fix="give one sample by --input instead")
+        raise UsageError(
+            "--data and --samples go with --quantization and --pruning only", fix="give one sample by --input instead"
+        )
     subject = open_subject(model, shape or [], inputs or [])
     found, setting = _analyse(subject, threads, level, seconds, quiet or as_json)
     if plot is not None and found.roofline is not None:
@@ -94,6 +102,14 @@ class _Given(NamedTuple):
     threads: int | None
 
 
+def _chosen(**asked: bool) -> str | None:
+    """The name of the analysis that is asked for; None if it is the usual one."""
+    names = [name for name, is_asked in asked.items() if is_asked]
+    if len(names) > 1:
+        raise UsageError(f"both --{names[0]} and --{names[1]} are given", fix="run one after the other")
+    return names[0] if names else None
+
+
 def _special(name: str, model: Path, given: _Given, plot: Path | None, top: int, quiet: bool, as_json: bool) -> None:
     """An analysis of its own, found by its name."""
     from tamis.compiler.analysis.bar_plot import write_bars
@@ -101,20 +117,29 @@ def _special(name: str, model: Path, given: _Given, plot: Path | None, top: int,
     from tamis.compiler.progress import Progress
 
     with Progress(f"analysing {name}", quiet=quiet or as_json) as progress:
-        found = run_analysis(name, model, **given._asdict(), progress=progress.update)
+        found = run_analysis(
+            name, model, **given._asdict(), random_samples=name in RANDOM_SAMPLES, progress=progress.update
+        )
     if plot is not None and found.bars is not None:
         write_bars(found.bars, plot, f"{model.name}: {name}")
     if as_json:
         emit_json({"model": str(model), "analysis": name, "summary": found.summary, **found.data})
         return
-    data = "seeded random samples: figures say little about real ones" if not (given.data or given.inputs) else None
-    fields({"model": str(model), **({"samples": data} if data else {}), **found.summary})
+    fields({"model": str(model), **_without_data(name, given), **found.summary})
     typer.echo()
     table(found.columns, found.rows[:top])
     if len(found.rows) > top:
         typer.echo(f"{len(found.rows) - top} more rows; --top {len(found.rows)} shows all")
     if plot is not None:
         typer.echo(f"plot     {plot}" if found.bars else "plot     none: there is nothing to draw")
+
+
+def _without_data(name: str, given: _Given) -> dict[str, str]:
+    """What to say of the samples, where the user gave none."""
+    if given.data or given.inputs:
+        return {}
+    random = "seeded random samples: figures say little about real ones"
+    return {"samples": random if name in RANDOM_SAMPLES else "none; add --data to see what the channels do"}
 
 
 def _analyse(

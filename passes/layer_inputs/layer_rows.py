@@ -30,7 +30,7 @@ def layer_rows(
         if node.op_type == "Gemm" and bool(node.attributes.get_int("transA", 0)):
             array = array.T
         rows = array.reshape(-1, array.shape[-1])
-        return rows[_positions(len(rows), limit, rng)][None]
+        return rows[draw_positions(len(rows), limit, rng)][None]
     kernel = weight_shape[2:]
     group = node.attributes.get_int("group", 1)
     strides = node.attributes.get_ints("strides", [1] * len(kernel))
@@ -48,7 +48,7 @@ def layer_rows(
     )
     windows = np.moveaxis(windows[steps], 1, len(kernel) + 1)
     chosen = np.unravel_index(
-        _positions(int(np.prod(windows.shape[: len(kernel) + 1])), limit, rng), windows.shape[: len(kernel) + 1]
+        draw_positions(int(np.prod(windows.shape[: len(kernel) + 1])), limit, rng), windows.shape[: len(kernel) + 1]
     )
     taken = windows[chosen]  # (P, C, kernel...)
     grouped = taken.reshape(len(taken), group, -1, *kernel)
@@ -56,7 +56,8 @@ def layer_rows(
     return np.ascontiguousarray(grouped.transpose(order).reshape(group, len(taken), -1))
 
 
-def _positions(count: int, limit: int, rng: np.random.Generator) -> Array:
+def draw_positions(count: int, limit: int, rng: np.random.Generator) -> Array:
+    """Which of ``count`` rows are taken: ``limit`` of them in order, each with the same chance; all if there are no more."""
     return np.arange(count) if count <= limit else np.sort(rng.choice(count, limit, replace=False))
 
 

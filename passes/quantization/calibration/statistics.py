@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tamis.compiler.data.array_file import npz_headers, read_npz
-from tamis.compiler.digest import model_digest
+from tamis.compiler.digest import model_digest, samples_digest
 from tamis.compiler.errors import DataError, OutputError, PreconditionError, TuningError, WriteError
-from tamis.compiler.graph_pass import Feeds, PassContext
+from tamis.compiler.graph_pass import PassContext
 from tamis.compiler.staging import staged_file
 from tamis.compiler.tuning_database import STATISTICS, default_path
 from tamis.passes.quantization.calibration.tensor_statistics import BINS, TensorStatistics, gather
@@ -65,7 +65,7 @@ def collect(
     wanted = list(dict.fromkeys(names))
     axes = {name: axis for name, axis in (channel_axes or {}).items() if name in set(wanted)}
     quiet = quiet or (context.judge is not None and context.judge.quiet)
-    data, count = _data_digest(context.samples)
+    data, count = samples_digest(context.samples())
     key = json.dumps([VERSION, model_digest(model), data, wanted, sorted(axes.items())])
     path = default_path().with_name(STATISTICS) / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
     found = _read(path, wanted)
@@ -73,22 +73,6 @@ def collect(
         found = gather(model, wanted, context.samples, count=count, channel_axes=axes, quiet=quiet)
         _write(path, found)
     return found
-
-
-def _data_digest(samples: Callable[[], Iterator[Feeds]]) -> tuple[str, int]:
-    """SHA-256 of all samples, and their number."""
-    digest = hashlib.sha256()
-    count = 0
-    for feeds in samples():
-        count += 1
-        for name in sorted(feeds):
-            array = np.ascontiguousarray(feeds[name])
-            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-            if array.dtype.hasobject:
-                digest.update("".join(map(repr, array.flat)).encode())
-            elif array.size:
-                digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest(), count
 
 
 def _write(path: Path, found: Mapping[str, TensorStatistics]) -> None:

@@ -39,7 +39,7 @@ from tamis.passes.quantization.mixed.latency_table import (
     with_rewritten,
 )
 from tamis.passes.quantization.mixed.mix_verdict import MixedPlan, UnitVerdict, reason_of
-from tamis.passes.quantization.mixed.sensitivity import (
+from tamis.passes.sensitivity import (
     Sensitivity,
     damage_of,
     draw_samples,

@@ -34,7 +34,7 @@ from tamis.passes.quantization.mixed.mixed_plan import (
     chosen_units,
     mixed_plan,
 )
-from tamis.passes.quantization.mixed.sensitivity import Sensitivity, damage_of
+from tamis.passes.sensitivity import Sensitivity, damage_of
 from tamis.passes.quantization.placement.units import Unit, find_units
 from tests.passes.quantization.mix_models import network, quantized, samples, table
 
