@@ -166,6 +166,13 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
         """
         return [step(step.options_type(on_violation="skip")) for step in LEGALIZATION]
 
+    def channel_multiple(self, machine: Machine) -> int:
+        """On x86 the blocks of the layout that convolutions run in (NCHWc of MLAS: 16 channels with AVX-512F, else 8), which
+        are in the machine's data; on ARM, where convolutions keep the plain layout, the lanes of a vector."""
+        if machine.gpu is not None or machine.arch == "x86-64":
+            return machine.channel_multiple
+        return max(1, machine.simd_bits // 32)
+
     def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
         """See ``int8_kernels.yaml``; none with a GPU."""
         return int8_kernels(machine) if self._default(machine).provider in (None, "cpu") else None

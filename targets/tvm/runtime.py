@@ -133,6 +133,10 @@ class Tvm(Runtime[TvmOptions]):
         """The recipe's options, or the defaults that their descriptions name."""
         return self.settings(machine).to_json()
 
+    def channel_multiple(self, machine: Machine) -> int:
+        """The float32 lanes of a vector register: TVM pads nothing but the last vector; with a GPU, the machine's figure."""
+        return machine.channel_multiple if machine.gpu is not None else max(1, machine.simd_bits // 32)
+
     def int8_kernels(self, machine: Machine) -> Int8Kernels | None:
         """See ``int8_kernels.yaml``; none on a CPU without a dot-product instruction, and none with a GPU."""
         return int8_kernels(machine)

@@ -1,0 +1,1 @@
+"""What each width costs, and how many units of each group go."""

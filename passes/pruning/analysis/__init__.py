@@ -1,0 +1,1 @@
+"""What ``tamis analyze --pruning`` shows: groups, what they save, what they do on samples, what is frozen."""

@@ -1,0 +1,1 @@
+"""Which slices of which tensors go together: the axis graph."""

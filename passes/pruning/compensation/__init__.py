@@ -1,0 +1,1 @@
+"""What stays takes over from what goes: least squares with data, merging without."""

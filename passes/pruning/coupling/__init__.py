@@ -1,0 +1,1 @@
+"""How each operator couples the axes of what it reads and gives; one family of operators a file."""

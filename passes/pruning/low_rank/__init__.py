@@ -1,0 +1,1 @@
+"""Two or three thin layers in place of one."""

@@ -1,0 +1,1 @@
+"""Which units go, step by step, until a goal is reached."""
