@@ -10,7 +10,7 @@ QUANTIZERS_INSTALLED := $(QUANTIZERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu check bench bench-peers bench-quantization bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
+.PHONY: help demo test test-gpu check bench bench-peers bench-quantization bench-pruning bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench-peers: $(PEERS_INSTALLED) ## Time every model against other optimizers, in
 
 bench-quantization: $(QUANTIZERS_INSTALLED) ## Judge other quantizers and ours on every model, in an environment of their own; takes hours.
 	@PYTHONPATH=src $(QUANTIZERS)/bin/python -m benchmarks.quantization
+
+bench-pruning: $(INSTALLED) ## Prune every trained model to goals of latency, beside simpler ways and onnxsim; takes hours.
+	@$(RUN) -m benchmarks.pruning
 
 bench-corpus: $(INSTALLED) ## Take every case of ONNX's backend test suite through lossless; fails on any difference.
 	@$(RUN) -m benchmarks.corpus

@@ -9,44 +9,35 @@ pairs of products clip there on calibration samples, whatever this machine does.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import json
-import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benchmarks.quantization.case import Case
 from benchmarks.quantization.methods import NAMES
-from benchmarks.quantization.processes import ask
-from benchmarks.quantization.split import split
 from benchmarks.quantization.table import print_tables
-from benchmarks.zoo.entries import MODULES, entry
+from benchmarks.side_by_side.rows import Row, Rows, case_of
+from benchmarks.zoo.entries import MODULES
 from benchmarks.zoo.fetch import FetchError
-from benchmarks.zoo.folder import build
-from benchmarks.zoo.score import metric_of
 
-Row = dict[str, Any]
+CHILD = "benchmarks.quantization.child"
 
 
 def main() -> None:
     """Run the comparison."""
     arguments = _parser().parse_args()
     rows: list[Row] = json.loads(arguments.json.read_text()) if arguments.resume and arguments.json.exists() else []
+    maker = Rows(CHILD, arguments.seconds, arguments.timeout, arguments.lock)
     done = {(row["model"], row["method"]) for row in rows}
     for name in arguments.models:
         todo = [method for method in arguments.methods if (name, method) not in done]
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                case = _case(name, Path(scratch), arguments)
+                case = case_of(name, Path(scratch), max_drop=arguments.max_drop, threads=arguments.threads)
             except FetchError as error:
                 rows.append({"model": name, "method": "", "error": f"not there: {error}"})
                 continue
             for method in todo:
-                rows.append({"model": name, "method": method, **_row(case, method, Path(scratch) / "out", arguments)})
+                rows.append({"model": name, "method": method, **maker.row(case, Path(scratch) / "out", method=method)})
                 print(json.dumps({k: v for k, v in rows[-1].items() if k not in ("kernels", "log")}), flush=True)
                 if arguments.json:
                     arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -67,38 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="also write all figures there")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the file of --json has")
     return parser
-
-
-def _case(name: str, scratch: Path, arguments: argparse.Namespace) -> Case:
-    folder = build(entry(name))
-    split(name, folder, scratch)
-    return Case(name, folder, scratch, metric_of(folder), arguments.max_drop, arguments.threads)
-
-
-def _row(case: Case, method: str, out: Path, arguments: argparse.Namespace) -> Row:
-    """Quantize, score, time; an error of a stage ends the row. Waiting for the lock costs a quantizer nothing."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    given = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(case).items()}
-    made = ask({"stage": "quantize", "case": given, "method": method, "out": str(out)}, arguments.timeout)
-    if "error" in made:
-        return made
-    asked = {"case": given, "made": made, "seconds": arguments.seconds}
-    row = {k: v for k, v in made.items() if k != "path"} | ask({**asked, "stage": "score"}, arguments.timeout)
-    if "error" in row:
-        return row
-    with _locked(arguments.lock):
-        return row | ask({**asked, "stage": "time"}, arguments.timeout)
-
-
-@contextlib.contextmanager
-def _locked(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

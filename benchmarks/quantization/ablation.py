@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from benchmarks.quantization.case import Case, Feeds
-from benchmarks.quantization.split import split
+from benchmarks.side_by_side.case import Case, Feeds
+from benchmarks.side_by_side.split import split
 from tamis.compiler.cli.output import table
 from tamis.compiler.compare_outputs import EXACT_DB
 from tamis.compiler.graph_pass import PassContext

@@ -12,8 +12,9 @@ from typing import Any
 import onnx_ir as ir
 import onnxruntime
 
-from benchmarks.quantization.quantized import Quantized
-from benchmarks.quantization.runners import compiled_by_openvino, options
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.figures import onnx_file
+from benchmarks.side_by_side.runners import compiled_by_openvino, options
 from tamis.compiler.bundle import open_bundle
 from tamis.compiler.loaded_model import bundle_runtime
 
@@ -60,7 +61,7 @@ class Fired:
         return asdict(self)
 
 
-def fired(made: Quantized, threads: int) -> Fired:
+def fired(made: Candidate, threads: int) -> Fired:
     """Count what runs."""
     if made.run_by == "openvino":
         return _openvino(made.path, threads)
@@ -78,14 +79,6 @@ def fired(made: Quantized, threads: int) -> Fired:
         left = sum(node.op_type in FLOAT and _dequantizes(node) for node in nodes)
     integer = sum(operators[name] for name in INTEGER)
     return Fired(integer, integer + sum(operators[name] for name in FLOAT), left, dict(operators))
-
-
-def onnx_file(made: Quantized) -> Path:
-    """The ONNX file that ONNX Runtime runs."""
-    if made.run_by != "tamis":
-        return made.path
-    bundle = open_bundle(made.path, check=False)
-    return bundle.folder / bundle.artifact.files[0]
 
 
 def _nodes(graph: ir.Graph) -> Iterator[ir.Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.quantization.quantized import Quantizer
+from benchmarks.side_by_side.candidate import Maker
 
 HERE = "benchmarks.quantization"
 METHODS = {
@@ -26,7 +26,7 @@ RECIPES = ("lossless", "int8", "int8-dynamic", "mixed")
 NAMES = (*METHODS, *(f"tamis-{name}" for name in RECIPES))
 
 
-def quantizer(name: str) -> Quantizer:
+def quantizer(name: str) -> Maker:
     """The quantizer of that name.
 
     Raises:
@@ -37,5 +37,5 @@ def quantizer(name: str) -> Quantizer:
 
         return by_recipe(name.removeprefix("tamis-"))
     module, _, attribute = METHODS[name].partition(":")
-    found: Quantizer = getattr(importlib.import_module(module), attribute)
+    found: Maker = getattr(importlib.import_module(module), attribute)
     return found

@@ -23,7 +23,7 @@ import numpy as np
 import onnx_ir as ir
 import yaml
 
-from benchmarks.quantization.split import split
+from benchmarks.side_by_side.split import split
 from tamis.compiler.analysis.subject import name_nodes
 from tamis.compiler.cli.output import table
 from tamis.compiler.evaluate import Evaluation

@@ -11,28 +11,28 @@ import numpy as np
 import onnx
 import openvino
 
-from benchmarks.quantization.case import Case, Feeds
-from benchmarks.quantization.quantized import Quantized
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.case import Case, Feeds
 from tamis.compiler.metrics import get_metric
 
 TRANSFORMERS = frozenset({"minilm"})
 """Entries whose model type NNCF's documentation wants to be told."""
 
 
-def for_onnxruntime(case: Case, out: Path) -> Quantized:
+def for_onnxruntime(case: Case, out: Path) -> Candidate:
     """``nncf.quantize`` of the ONNX model, run by ONNX Runtime."""
     result = out / "model.onnx"
     onnx.save(nncf.quantize(onnx.load(case.model), nncf.Dataset(case.feeds("calibration")), **_settings(case)), result)
-    return Quantized(result)
+    return Candidate(result)
 
 
-def for_openvino(case: Case, out: Path) -> Quantized:
+def for_openvino(case: Case, out: Path) -> Candidate:
     """``nncf.quantize`` of OpenVINO's model, run by OpenVINO."""
     model, dataset = read_for_openvino(case), nncf.Dataset(case.feeds("calibration"))
     return _saved(nncf.quantize(model, dataset, **_settings(case)), out)
 
 
-def with_accuracy_control(case: Case, out: Path) -> Quantized:
+def with_accuracy_control(case: Case, out: Path) -> Candidate:
     """``nncf.quantize_with_accuracy_control``: layers go back to float until the metric on the selection half holds."""
     samples, labels = case.feeds("selection"), list(case.labels("selection"))
     dataset = nncf.Dataset(samples)
@@ -54,7 +54,7 @@ def with_accuracy_control(case: Case, out: Path) -> Quantized:
     return _saved(made, out)
 
 
-def openvino_float(case: Case, out: Path) -> Quantized:
+def openvino_float(case: Case, out: Path) -> Candidate:
     """No quantization: OpenVINO's own speed in float32, to tell apart what the runtime and what int8 brings."""
     return _saved(read_for_openvino(case), out)
 
@@ -71,9 +71,9 @@ def _settings(case: Case) -> dict[str, Any]:
     return {"target_device": nncf.TargetDevice.CPU, "model_type": kind}
 
 
-def _saved(model: Any, out: Path) -> Quantized:
+def _saved(model: Any, out: Path) -> Candidate:
     openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
-    return Quantized(out / "model.xml", "openvino")
+    return Candidate(out / "model.xml", "openvino")
 
 
 def _call(model: Any) -> Callable[[Feeds], dict[str, np.ndarray[Any, Any]]]:

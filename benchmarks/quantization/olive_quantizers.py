@@ -11,8 +11,8 @@ from olive.model import ONNXModelHandler  # type: ignore[import-not-found]
 from olive.passes.olive_pass import create_pass_from_dict  # type: ignore[import-not-found]
 from olive.passes.onnx.quantization import OnnxDynamicQuantization, OnnxQuantization  # type: ignore[import-not-found]
 
-from benchmarks.quantization.case import Case, Feeds
-from benchmarks.quantization.quantized import Quantized
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.case import Case, Feeds
 
 
 class _Samples:
@@ -28,7 +28,7 @@ class _Samples:
         return self._samples[i], 0
 
 
-def static(case: Case, out: Path) -> Quantized:
+def static(case: Case, out: Path) -> Candidate:
     """Pre-processed, S8S8 in QDQ form, per tensor, min-max."""
 
     def samples(**_: Any) -> _Samples:
@@ -43,12 +43,12 @@ def static(case: Case, out: Path) -> Quantized:
     return _run(OnnxQuantization, {"data_config": data}, case, out)
 
 
-def dynamic(case: Case, out: Path) -> Quantized:
+def dynamic(case: Case, out: Path) -> Candidate:
     """Dynamic quantization with all defaults."""
     return _run(OnnxDynamicQuantization, {}, case, out)
 
 
-def _run(kind: Any, settings: dict[str, Any], case: Case, out: Path) -> Quantized:
+def _run(kind: Any, settings: dict[str, Any], case: Case, out: Path) -> Candidate:
     chosen = create_pass_from_dict(kind, settings, disable_search=True)
     made = chosen.run(ONNXModelHandler(str(case.model)), str(out / "model.onnx"))
-    return Quantized(Path(made.model_path))
+    return Candidate(Path(made.model_path))

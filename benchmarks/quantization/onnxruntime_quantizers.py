@@ -22,8 +22,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from benchmarks.quantization.case import Case, Feeds
-from benchmarks.quantization.quantized import Quantized
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.case import Case, Feeds
 from tamis.compiler.machine import find_machine
 
 PER_CHANNEL_OPSET, RAISED_OPSET = 13, 17
@@ -39,14 +39,14 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._samples, None)
 
 
-def static_default(case: Case, out: Path) -> Quantized:
+def static_default(case: Case, out: Path) -> Candidate:
     """``quantize_static`` on the model as it is, with all defaults: S8S8 in QDQ form, per tensor, min-max."""
     result = out / "model.onnx"
     quantize_static(case.model, result, _Reader(case.feeds("calibration")))
-    return Quantized(result)
+    return Candidate(result)
 
 
-def static_best(case: Case, out: Path) -> Quantized:
+def static_best(case: Case, out: Path) -> Candidate:
     """Pre-processed, U8S8 in QDQ form, per channel, reduced range where this CPU's products saturate."""
     ready, notes = _prepared(case, out)
     result, saturates = out / "model.onnx", _saturates()
@@ -59,22 +59,22 @@ def static_best(case: Case, out: Path) -> Quantized:
         per_channel=True,
         reduce_range=saturates,
     )
-    return Quantized(result, notes=(*notes, f"reduce_range={saturates}"))
+    return Candidate(result, notes=(*notes, f"reduce_range={saturates}"))
 
 
-def dynamic_default(case: Case, out: Path) -> Quantized:
+def dynamic_default(case: Case, out: Path) -> Candidate:
     """``quantize_dynamic`` on the model as it is, with all defaults; takes convolutions, too."""
     result = out / "model.onnx"
     quantize_dynamic(case.model, result)
-    return Quantized(result)
+    return Candidate(result)
 
 
-def dynamic_products(case: Case, out: Path) -> Quantized:
+def dynamic_products(case: Case, out: Path) -> Candidate:
     """Pre-processed, matrix products, recurrent nodes and embeddings only, weights per channel."""
     ready, notes = _prepared(case, out)
     result, saturates = out / "model.onnx", _saturates()
     quantize_dynamic(ready, result, op_types_to_quantize=PRODUCTS, per_channel=True, reduce_range=saturates)
-    return Quantized(result, notes=(*notes, f"reduce_range={saturates}"))
+    return Candidate(result, notes=(*notes, f"reduce_range={saturates}"))
 
 
 def _prepared(case: Case, out: Path) -> tuple[Path, tuple[str, ...]]:

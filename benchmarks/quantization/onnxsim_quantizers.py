@@ -8,16 +8,16 @@ from typing import Any
 import onnx
 import onnxsim
 
-from benchmarks.quantization.case import Case
-from benchmarks.quantization.quantized import Quantized
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.case import Case
 
 
-def static(case: Case, out: Path) -> Quantized:
+def static(case: Case, out: Path) -> Candidate:
     """``onnxsim.quantize_static``: QDQ form, per channel, min-max."""
     return _saved(onnxsim.quantize_static(_simple(case), case.feeds("calibration")), out)
 
 
-def dynamic(case: Case, out: Path) -> Quantized:
+def dynamic(case: Case, out: Path) -> Candidate:
     """``onnxsim.quantize_dynamic``: MatMul and Gemm."""
     return _saved(onnxsim.quantize_dynamic(_simple(case)), out)
 
@@ -27,6 +27,6 @@ def _simple(case: Case) -> Any:
     return onnxsim.simplify(onnx.load(case.model), overwrite_input_shapes=shapes)[0]
 
 
-def _saved(model: Any, out: Path) -> Quantized:
+def _saved(model: Any, out: Path) -> Candidate:
     onnx.save(model, out / "model.onnx")
-    return Quantized(out / "model.onnx")
+    return Candidate(out / "model.onnx")

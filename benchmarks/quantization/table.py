@@ -32,7 +32,7 @@ def print_tables(rows: Sequence[Row]) -> None:
 
 def _line(row: Row) -> tuple[str, ...]:
     notes = "; ".join([*([row["error"]] if "error" in row else []), *row.get("notes", [])])
-    made = f"{row['quantize_seconds']:.0f} s, {row['peak_mb']:.0f} MB" if "quantize_seconds" in row else ""
+    made = f"{row['made_seconds']:.0f} s, {row['peak_mb']:.0f} MB" if "made_seconds" in row else ""
     if "error" in row:
         return (row["method"], "failed", "", "", "", "", "", made, notes)
     ratio, kernels = row["latency"], row["kernels"]

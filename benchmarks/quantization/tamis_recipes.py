@@ -7,14 +7,14 @@ from pathlib import Path
 import yaml
 
 import tamis
-from benchmarks.quantization.case import Case
-from benchmarks.quantization.quantized import Quantized, Quantizer
+from benchmarks.side_by_side.candidate import Candidate, Maker
+from benchmarks.side_by_side.case import Case
 
 
-def by_recipe(name: str) -> Quantizer:
+def by_recipe(name: str) -> Maker:
     """Compile by the shipped recipe ``name`` for this machine."""
 
-    def compile_(case: Case, out: Path) -> Quantized:
+    def compile_(case: Case, out: Path) -> Candidate:
         recipe = yaml.safe_load((case.folder / "recipe.yaml").read_text(encoding="utf-8"))
         recipe["extends"], recipe["model"] = name, str(case.model)
         recipe["targets"] = [{"machine": "host", "options": {"threads": case.threads}}]
@@ -25,6 +25,6 @@ def by_recipe(name: str) -> Quantizer:
         path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         bundle = tamis.compile(recipe=path, out=out / "bundle")
         undone = [f"{step.name} {step.verdict}: {step.reason}" for step in bundle.report.steps if step.reason]
-        return Quantized(out / "bundle", "tamis", tuple(undone))
+        return Candidate(out / "bundle", "tamis", tuple(undone))
 
     return compile_

@@ -83,7 +83,7 @@ def test_plot(tamis: Command, project: Path) -> None:
     [
         (("--quantization", "--data", "nowhere.npz"), 2, "no such file"),
         (("--quantization", "--data", "data.npz", "-i", "data.npz"), 2, "both --input and --data"),
-        (("--data", "data.npz"), 2, "go with --quantization only"),
+        (("--data", "data.npz"), 2, "go with --quantization and --pruning only"),
         (("--quantization", "--plot", "layers.txt"), 2, "not a picture format"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a quantizer is given: a model and data in one folder."""
+"""What a method is given: a model and data in one folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Case:
         folder: The entry's folder: the model and the recipe.
         data: Folder with ``calibration.npz``, ``selection.npz`` and ``test.npz``.
         metric: Name of the task metric.
-        max_drop: The most that the metric may fall, for quantizers that can be told.
+        max_drop: The most that the metric may fall, for methods that can be told.
         threads: Of the models that are timed.
     """
 

@@ -1,4 +1,4 @@
-"""Quantized models opened for running, each by its runtime, on so many threads."""
+"""Models opened for running, each by its runtime, on so many threads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.quantization.case import Feeds
-from benchmarks.quantization.quantized import Quantized
+from benchmarks.side_by_side.candidate import Candidate
+from benchmarks.side_by_side.case import Feeds
 from tamis.compiler.bundle import open_bundle
 from tamis.compiler.loaded_model import bundle_runtime
 
@@ -33,8 +33,8 @@ def by_onnxruntime(model: Path, threads: int) -> Run:
     return lambda feeds: list(session.run(None, feeds))
 
 
-def opened(made: Quantized, names: tuple[str, ...], threads: int) -> Run:
-    """The quantized model; gives its outputs in the order of ``names``."""
+def opened(made: Candidate, names: tuple[str, ...], threads: int) -> Run:
+    """The candidate; gives its outputs in the order of ``names``."""
     if made.run_by == "onnxruntime":
         return by_onnxruntime(made.path, threads)
     run = _bundle(made.path) if made.run_by == "tamis" else _openvino(made.path, threads)

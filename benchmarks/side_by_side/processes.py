@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-CHILD = "benchmarks.quantization.child"
 QUIET = {"NNCF_CI": "1", "NNCF_CUSTOM_OPS_DISABLED": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 """No telemetry, no bars, no look-ups in a network."""
 
 
-def ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
+def ask(child: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The child's answer, or ``{"error": reason}``.
 
     Args:
-        request: As ``child`` takes it.
+        child: The module to run.
+        request: As it takes it.
         seconds: The most that it may take; then it and all that it has started end.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -29,12 +29,12 @@ def ask(request: dict[str, Any], seconds: float) -> dict[str, Any]:
         asked.write_text(json.dumps(request), encoding="utf-8")
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", CHILD, str(asked), str(answer)],
+                [sys.executable, "-m", child, str(asked), str(answer)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(_absolute(sys.path))},
-                cwd=scratch,  # some quantizers leave files where they run
+                cwd=scratch,  # some methods leave files where they run
                 start_new_session=True,
             )
             try:

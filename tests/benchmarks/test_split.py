@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quantization.split import halves, split
+from benchmarks.side_by_side.split import halves, split
 from benchmarks.zoo.folder import write_npz, write_recipe
 
 

@@ -1,6 +1,6 @@
 """Two halves of an entry's labelled data: one to choose by, one to report.
 
-*selection* is what a quantizer may look at with labels (the accuracy budget of tamis, the accuracy control of a peer);
+*selection* is what a method may look at with labels (the accuracy budget of tamis, the accuracy control of a peer);
 *test* is what the table shows, and nobody sees it before. The halves are drawn once, by a fixed seed, and share nothing:
 
 - Items that come from one source stay together, see ``TOGETHER``: frames of one clip, one stamp on two grounds. Whole
@@ -35,7 +35,7 @@ PAIRED = frozenset({"minilm"})
 def split(name: str, folder: Path, out: Path) -> None:
     """Write ``calibration.npz``, ``selection.npz`` and ``test.npz`` of an entry into ``out``.
 
-    Calibration is cut to as many samples as the entry's recipe uses, so that every quantizer gets the same ones.
+    Calibration is cut to as many samples as the entry's recipe uses, so that every method gets the same ones.
 
     Args:
         name: Of the entry.

@@ -1,4 +1,4 @@
-"""What a quantizer leaves behind."""
+"""What a method makes of a model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.quantization.case import Case
+from benchmarks.side_by_side.case import Case
 
 RunBy = Literal["onnxruntime", "openvino", "tamis"]
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """A quantized model.
+class Candidate:
+    """A model that is to be judged.
 
     Args:
         path: An ONNX file, OpenVINO's .xml file, or the bundle of tamis.
@@ -27,5 +27,5 @@ class Quantized:
     notes: tuple[str, ...] = field(default=())
 
 
-Quantizer = Callable[[Case, Path], Quantized]
-"""Quantize the case's model into a folder."""
+Maker = Callable[[Case, Path], Candidate]
+"""Make a candidate of the case's model in a folder."""

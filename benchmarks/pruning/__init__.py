@@ -1,0 +1,1 @@
+"""What pruning is held to: nothing sliced wrongly, and what it is worth."""

@@ -1,0 +1,1 @@
+"""What benchmarks share that judge models of ours and of others by the same data: splits, processes, runners, figures."""
