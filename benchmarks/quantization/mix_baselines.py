@@ -36,7 +36,7 @@ from tamis.compiler.prepare import Prepared, prepare
 from tamis.compiler.runnable import load_for_scores, load_unoptimized
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verifier
-from tamis.passes.quantization.mixed.accuracy import AccuracyLook
+from tamis.passes.judging.accuracy import AccuracyLook
 from tamis.passes.quantization.quantize_static import QuantizeStatic
 
 ZOO = Path.home() / ".cache" / "tamis" / "zoo"

@@ -26,6 +26,7 @@ from pydantic import Field
 from tamis.compiler.graph_pass import Contract, Detail, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.observe import observe
 from tamis.compiler.rewriting.graph_edit import Names
+from tamis.passes.judging.accuracy import AccuracyLook
 from tamis.passes.layer_inputs.layer_weight import OPERATORS
 from tamis.passes.pruning.low_rank.choose_layers import Choice, steps, within_budget
 from tamis.passes.pruning.low_rank.factorized_model import factorized_copy, points
@@ -36,7 +37,6 @@ from tamis.passes.pruning.low_rank.ranks import RankRule
 from tamis.passes.pruning.low_rank.replace_layer import replace_layer
 from tamis.passes.pruning.low_rank.thin_layer import ThinLayer, read_layer, unknown_values
 from tamis.passes.pruning.weight_selection import selection
-from tamis.passes.quantization.mixed.accuracy import AccuracyLook
 
 DEFAULT_MULTIPLE = 8
 """Outside a compile."""

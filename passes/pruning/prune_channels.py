@@ -22,6 +22,7 @@ from tamis.compiler.analysis.subject import name_nodes
 from tamis.compiler.digest import model_digest, samples_digest
 from tamis.compiler.graph_pass import Contract, Detail, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.progress import Progress
+from tamis.passes.judging.accuracy import margin_of
 from tamis.passes.pruning.axes.axis_graph import VIEWS, AxisGraph
 from tamis.passes.pruning.axes.group import Group
 from tamis.passes.pruning.importance.scores import FROM_DATA
@@ -235,15 +236,17 @@ class PruneChannels(GraphPass[Options]):
         goal = self._goal()
         if goal is not None:
             return search.reach(goal, self.options.steps)
-        assert judge is not None and self.options.max_drop is not None
+        limit = self.options.max_drop
+        meter = None if judge is None else judge.drop_meter(pruner.reference, context.seed)
+        assert judge is not None and limit is not None and meter is not None
 
         def drop(trial: Pruner) -> float:
-            found = judge.drop(trial.model)
-            assert found is not None
-            return found
+            """With the margin that the labelled samples leave uncertain; see ``passes/judging/accuracy.py``."""
+            found = meter(trial.model, limit)
+            return found.value + margin_of(found, limit)
 
         kind: Kind = "latency" if judge.measures else "macs"
-        return search.within(self.options.max_drop, kind, drop)
+        return search.within(limit, kind, drop)
 
     def _goal(self) -> Goal | None:
         kinds: tuple[Kind, ...] = ("latency", "macs", "size")

@@ -18,6 +18,15 @@ STEPS = {
     "int8": ["canonicalize", *GROUPS["fuse"], "equalize-layers", "quantize-static"],
     "mixed": ["canonicalize", *GROUPS["fuse"], "equalize-layers", "quantize-static"],
     "int4-weights": ["canonicalize", *GROUPS["fuse"], "quantize-weights"],
+    "prune": ["canonicalize", *GROUPS["fuse"], "eliminate-dead-channels", "prune-channels"],
+    "prune-int8": [
+        "canonicalize",
+        *GROUPS["fuse"],
+        "eliminate-dead-channels",
+        "prune-channels",
+        "equalize-layers",
+        "quantize-static",
+    ],
     "fp16": ["canonicalize", *GROUPS["fuse"], "convert-float16"],
 }
 

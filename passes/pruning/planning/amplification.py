@@ -19,9 +19,9 @@ from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.rewriting.constants import constant_array
 from tamis.compiler.runnable import load_unoptimized
 from tamis.compiler.target import Runner
+from tamis.passes.judging.sensitivity import damage_of, draw_samples, fewer, kinds_of_outputs, measure_sensitivities
 from tamis.passes.pruning.axes.axis import Role, Slot
 from tamis.passes.pruning.axes.group import Group
-from tamis.passes.sensitivity import damage_of, draw_samples, fewer, kinds_of_outputs, measure_sensitivities
 
 NOISE = 0.1
 """Standard deviation of the noise, as part of the root mean square of a weight."""

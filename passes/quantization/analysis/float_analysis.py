@@ -13,6 +13,12 @@ from tamis.compiler.analysis.finding import Bars, Finding
 from tamis.compiler.graph_pass import PassContext
 from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.runnable import load_for_scores
+from tamis.passes.judging.sensitivity import (
+    Sensitivity,
+    draw_samples,
+    kinds_of_outputs,
+    measure_sensitivities,
+)
 from tamis.passes.quantization.calibration.ranges import find_range
 from tamis.passes.quantization.calibration.statistics import TensorStatistics, collect
 from tamis.passes.quantization.placement.integer_forms import to_integer_forms
@@ -22,12 +28,6 @@ from tamis.passes.quantization.placement.static_quantizer import StaticQuantizer
 from tamis.passes.quantization.placement.unit_weights import nearest
 from tamis.passes.quantization.placement.units import Unit, candidates, find_units
 from tamis.passes.quantization.rounding.saturation import Saturation, saturated_pairs
-from tamis.passes.sensitivity import (
-    Sensitivity,
-    draw_samples,
-    kinds_of_outputs,
-    measure_sensitivities,
-)
 
 POOR_DB = 30.0
 """Layers below are counted in the summary."""

@@ -11,8 +11,8 @@ from typing import Any
 from tamis.compiler.graph_pass import Detail, Skip
 from tamis.compiler.paired_drop import Drop
 from tamis.compiler.paired_ratio import Ratio
+from tamis.passes.judging.sensitivity import Sensitivity
 from tamis.passes.quantization.mixed.choose_mix import Mix
-from tamis.passes.sensitivity import Sensitivity
 
 FIGURES = ("sqnr_db", "divergence", "float_us", "int8_us")
 """Of a unit, for the report."""

@@ -25,7 +25,15 @@ from tamis.compiler.judge import Judge
 from tamis.compiler.progress import Progress
 from tamis.compiler.runnable import load_for_scores
 from tamis.compiler.timings import Comparison
-from tamis.passes.quantization.mixed.accuracy import Accuracy, AccuracyLook
+from tamis.passes.judging.accuracy import Accuracy, AccuracyLook
+from tamis.passes.judging.sensitivity import (
+    Sensitivity,
+    damage_of,
+    draw_samples,
+    fewer,
+    kinds_of_outputs,
+    measure_sensitivities,
+)
 from tamis.passes.quantization.mixed.back_off import Chosen, Looks, back_off, between
 from tamis.passes.quantization.mixed.choose_mix import Mix, MixProblem, front, solve
 from tamis.passes.quantization.mixed.latency_table import (
@@ -39,14 +47,6 @@ from tamis.passes.quantization.mixed.latency_table import (
     with_rewritten,
 )
 from tamis.passes.quantization.mixed.mix_verdict import MixedPlan, UnitVerdict, reason_of
-from tamis.passes.sensitivity import (
-    Sensitivity,
-    damage_of,
-    draw_samples,
-    fewer,
-    kinds_of_outputs,
-    measure_sensitivities,
-)
 
 KIND = "mixed-precision"
 SEARCH = "2"

@@ -102,7 +102,13 @@ def test_a_clamp_may_be_all_that_is_left() -> None:
         "s = Tanh(x) h = Conv(s, w, b) r = Clip(h, none, six) y = Conv(r, v)",
         X,
         Y,
-        **{**WEIGHTS, "w": w * np.float32(0.1), "b": b, "none": np.array(0, np.float32), "six": np.array(6, np.float32)},
+        **{
+            **WEIGHTS,
+            "w": w * np.float32(0.1),
+            "b": b,
+            "none": np.array(0, np.float32),
+            "six": np.array(6, np.float32),
+        },
     )
     assert channels(eliminate(found, {"x": IMAGE}))["constant"] >= 1
 

@@ -31,34 +31,13 @@ VIEWS = ((0,), (1,), (2,), (0, 1, 2))
 FAST = range(60)
 SLOW = range(60, 400)
 
+# fmt: off
 WANTED = {
-    *(
-        "Add",
-        "BatchNormalization",
-        "Concat",
-        "Conv",
-        "ConvTranspose",
-        "DepthToSpace",
-        "Einsum",
-        "Flatten",
-        "GRU",
-        "Gather",
-    ),
-    *(
-        "Gemm",
-        "GlobalAveragePool",
-        "LSTM",
-        "MatMul",
-        "Mul",
-        "Pad",
-        "ReduceMean",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Sigmoid",
-    ),
-    *("Slice", "Softmax", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze"),
+    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Einsum", "Flatten", "GRU", "Gather",
+    "Gemm", "GlobalAveragePool", "LSTM", "MatMul", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
+    "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
 }
+# fmt: on
 """Operators that must lose something."""
 
 graph_of = cache(random_graph)

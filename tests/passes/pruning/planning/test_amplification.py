@@ -23,7 +23,7 @@ def branches(scale: float) -> ir.Model:
           s = Mul(f, k) y = Add(c, s)
         }""",
         w1=random(6, 8, seed=1), v1=random(8, 3, seed=2), w2=random(6, 8, seed=3), v2=random(8, 3, seed=4),
-        k=np.float32(scale),
+        k=np.asarray(scale, np.float32),
     )  # fmt: skip
     Canonicalize()(made)
     return made

@@ -26,7 +26,8 @@ from tamis.compiler.target import NodeTime, Target
 from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import Verifier
-from tamis.passes.quantization.mixed.accuracy import Accuracy, AccuracyLook
+from tamis.passes.judging.accuracy import Accuracy, AccuracyLook
+from tamis.passes.judging.sensitivity import Sensitivity, damage_of
 from tamis.passes.quantization.mixed.mix_verdict import MixedPlan
 from tamis.passes.quantization.mixed.mixed_plan import (
     ALL_FLOAT,
@@ -34,7 +35,6 @@ from tamis.passes.quantization.mixed.mixed_plan import (
     chosen_units,
     mixed_plan,
 )
-from tamis.passes.sensitivity import Sensitivity, damage_of
 from tamis.passes.quantization.placement.units import Unit, find_units
 from tests.passes.quantization.mix_models import network, quantized, samples, table
 

@@ -1,11 +1,11 @@
-"""Whether a mix holds the accuracy budget, with a margin for what the labelled samples cannot tell.
+"""Whether a candidate holds the accuracy budget, with a margin for what the labelled samples cannot tell.
 
-The search looks at many mixes and keeps a fast one that holds, so what it keeps is likely to look better on its samples
-than it is. A mix holds if::
+A search looks at many candidates and keeps a fast one that holds, so what it keeps is likely to look better on its samples
+than it is. A candidate holds if::
 
     drop + min(standard error of the drop, max_drop / 2) <= max_drop
 
-With one standard error, five of six mixes on the limit hold on other samples like these. Where the standard error is more
+With one standard error, five of six candidates on the limit hold on other samples like these. Where the standard error is more
 than half of the budget, the samples are too few to tell a drop of that size at all; then half of the budget must be left,
 and also where the metric has no value on a part of the samples, so that there is no standard error.
 """
@@ -27,7 +27,7 @@ MOST = 0.5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What one look at a mix showed.
+    """What one look at a candidate showed.
 
     Args:
         excess: By how much the budget is broken, margin included, in parts of it; it holds at 0 and below.
@@ -41,7 +41,7 @@ class Accuracy:
 
 
 class AccuracyLook:
-    """Looks at mixes.
+    """Looks at candidates.
 
     Args:
         judge: Knows the budget.

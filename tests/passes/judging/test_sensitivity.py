@@ -11,7 +11,7 @@ import pytest
 
 from tamis.compiler.errors import RuntimeFailureError
 from tamis.compiler.runnable import load_unoptimized
-from tamis.passes.sensitivity import (
+from tamis.passes.judging.sensitivity import (
     Sensitivity,
     compare,
     divergence,
