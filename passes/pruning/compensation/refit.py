@@ -16,7 +16,7 @@ a ridge draws towards the weights that are there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -62,6 +62,7 @@ def refit(
     ridges: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
     max_samples: int = 256,
     seed: int = 0,
+    only: Collection[str] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Refit:
     """Refit ``pruned`` in place.
@@ -75,6 +76,7 @@ def refit(
         ridges: Lambdas to try, in units of the mean diagonal of the second moments of a layer's input.
         max_samples: At most so many samples are looked at.
         seed: Of the choice of positions.
+        only: Names of the layers that may change; None for all.
         progress: Gets (fraction done, a note).
 
     Raises:
@@ -84,6 +86,7 @@ def refit(
         skip = Skip("values that are no tensors: nothing is refitted", reference.graph.name or "graph")
         return Refit(0, (skip,), ())
     sites, planned = plan_refit(pruned, reference, kept)
+    sites = [site for site in sites if only is None or site.name in only]
     if not sites:
         return Refit(0, planned, ())
     names = Names(pruned)

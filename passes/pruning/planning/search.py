@@ -21,10 +21,10 @@ from tamis.passes.pruning.axes.axis_graph import AxisGraph
 from tamis.passes.pruning.axes.group import Group
 from tamis.passes.pruning.importance.curve import Curve
 from tamis.passes.pruning.importance.scores import score_groups
-from tamis.passes.pruning.planning.amplification import amplifications
 from tamis.passes.pruning.planning.goal import SLACK, Goal, Kind, cost_of
 from tamis.passes.pruning.planning.pruner import Cut, Pruner
 from tamis.passes.pruning.planning.renamed_cost import RenamedCost
+from tamis.passes.pruning.planning.trials import scaled_by_trials
 
 ROUNDS = 4
 """Allocations that are measured for one goal."""
@@ -75,7 +75,7 @@ class Search:
         context: Of the pass.
         eligible: Which groups of a graph may lose units.
         importance, method, multiple, min_keep: See the options of ``prune-channels``.
-        amplify: Whether losses are weighed by what arrives at the outputs.
+        trials: Whether losses are scaled to what arrives at the outputs.
         quiet: No progress bars.
     """
 
@@ -86,10 +86,9 @@ class Search:
     method: Method
     multiple: int
     min_keep: float
-    amplify: bool
+    trials: bool
     quiet: bool
     skips: list[Skip] = field(default_factory=list)
-    _weights: dict[str, float] | None = field(default=None, init=False)
     _predictions: list[tuple[float, float]] = field(default_factory=list, init=False)
 
     def reach(self, goal: Goal, steps: int) -> Found:
@@ -186,7 +185,7 @@ class Search:
             )
 
     def _curves(self, graph: AxisGraph, groups: Sequence[Group]) -> dict[Group, Curve]:
-        """Losses of the units of each group, weighed; the weights are those of the model at first."""
+        """Losses of the units of each group."""
         with Progress("importance", quiet=self.quiet) as progress:
             scores = score_groups(
                 graph,
@@ -198,18 +197,17 @@ class Search:
                 progress=progress.update,
             )
         self.skips += [skip for skip in scores.skips if skip not in self.skips]
-        if self._weights is None:
-            self._weights = {group.name: weight for group, weight in self._amplified(groups).items()}
-        return {
-            group: Curve(curve.order, curve.loss * self._weights.get(group.name, 1.0))
-            for group, curve in scores.curves.items()
-        }
-
-    def _amplified(self, groups: Sequence[Group]) -> dict[Group, float]:
-        if not self.amplify or self.context.samples is None:
-            return {}
-        with Progress("sensitivity of layers", quiet=self.quiet) as progress:
-            return amplifications(self.pruner.model, groups, self.context.samples, self.context.seed, progress.update)
+        if not self.trials or self.context.samples is None:
+            return scores.curves
+        with Progress("trials of groups", quiet=self.quiet) as progress:
+            return scaled_by_trials(
+                self.pruner.model,
+                scores.curves,
+                self.context.samples,
+                positions=self.pruner.positions,
+                seed=self.context.seed,
+                progress=progress.update,
+            )
 
     def _measured(self, pruned: Any) -> float:
         """Time of a model over that of the model as given."""
