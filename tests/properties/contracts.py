@@ -23,7 +23,7 @@ from tests import models
 from tests.properties.graphs import Graph
 
 SAMPLES = 2
-STAGES = (Stage.CANONICALIZE, Stage.FUSE, Stage.LAYOUT)
+STAGES = (Stage.CANONICALIZE, Stage.FUSE, Stage.PRUNE, Stage.LAYOUT)
 Step = GraphPass[Any]
 
 
