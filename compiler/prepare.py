@@ -193,7 +193,7 @@ def _check_samples(plans: Iterable[TargetPlan]) -> None:
             "there are no calibration samples",
             where=f"pass {step.name}",
             expected="some hundred inputs that are like those of the application",
-            fix="add data: {calibration: ...} to the recipe, or give --calibration; recipe int8-dynamic needs none",
+            fix="add data: {calibration: ...} to the recipe, or give --calibration",
         )
 
 

@@ -7,9 +7,11 @@ is taken anew from the repaired model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import onnx_ir as ir
 
 from tamis.compiler.graph_pass import PassContext, Skip
 from tamis.compiler.judge import Judge
@@ -94,15 +96,13 @@ class Search:
     def reach(self, goal: Goal, steps: int) -> Found:
         """Prune to ``goal`` in so many steps."""
         first = self.pruner.graph()
-        groups = self.eligible(first)
         whole = self._cost(goal.kind, first)
         cuts: list[Cut] = []
         predicted, measured = 1.0, None
         for step in range(1, steps + 1):
             graph = first if step == 1 else self.pruner.graph()
-            groups = self.eligible(graph)
             cost = RenamedCost(whole, first.groups, graph.groups)
-            curves = self._curves(graph, groups)
+            curves = self._curves(graph)
             done = cost.whole({}) / whole.whole({})
             cut, predicted, measured = self._aim(goal.by(step / steps), curves, cost, done, steps)
             cuts.append(cut)
@@ -112,9 +112,8 @@ class Search:
     def within(self, max_drop: float, kind: Kind, drop: Callable[[Pruner], float]) -> Found:
         """Prune as far as the task metric drops by at most ``max_drop``; ``drop`` measures it."""
         graph = self.pruner.graph()
-        groups = self.eligible(graph)
         cost = self._cost(kind, graph)
-        curves = self._curves(graph, groups)
+        curves = self._curves(graph)
         path = allocate(
             list(curves), curves, cost, 0.0, method=self.method, multiple=self.multiple, min_keep=self.min_keep
         ).path
@@ -184,12 +183,12 @@ class Search:
                 progress=progress.update,
             )
 
-    def _curves(self, graph: AxisGraph, groups: Sequence[Group]) -> dict[Group, Curve]:
+    def _curves(self, graph: AxisGraph) -> dict[Group, Curve]:
         """Losses of the units of each group."""
         with Progress("importance", quiet=self.quiet) as progress:
             scores = score_groups(
                 graph,
-                groups,
+                self.eligible(graph),
                 self.importance,
                 self.context.samples,
                 positions=self.pruner.positions,
@@ -209,7 +208,7 @@ class Search:
                 progress=progress.update,
             )
 
-    def _measured(self, pruned: Any) -> float:
+    def _measured(self, pruned: ir.Model) -> float:
         """Time of a model over that of the model as given."""
         judge = self.context.judge
         assert isinstance(judge, Judge)

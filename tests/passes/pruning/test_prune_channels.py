@@ -17,25 +17,11 @@ from tamis.passes.canonicalize.canonicalize import Canonicalize
 from tamis.passes.pruning.axes.axis_graph import AxisGraph
 from tamis.passes.pruning.prune_channels import Options, PruneChannels
 from tests.models import check, model, random, run
-
-SEEN = 4
-"""Directions that the hidden layer really uses."""
+from tests.passes.pruning import redundant
 
 
 def net() -> ir.Model:
-    """A hidden layer of 32 channels that all lie in a space of few directions, in front of a readout."""
-    basis = random(SEEN, 6, 3, 3, seed=1)
-    mixing = random(32, SEEN, seed=2)
-    made = model(
-        """g (float[1, 6, 8, 8] x) => (float[1, 4] y) {
-          a = Conv<pads = [1, 1, 1, 1]>(x, w, b) c = Conv(a, v) d = Relu(c) p = GlobalAveragePool(d)
-          f = Flatten(p) y = Gemm(f, u)
-        }""",
-        w=np.einsum("ok,kihw->oihw", mixing, basis).astype(np.float32),
-        b=random(32, seed=3),
-        v=random(16, 32, 1, 1, seed=4),
-        u=random(16, 4, seed=5),
-    )
+    made = redundant.net()
     Canonicalize()(made)
     return made
 
