@@ -159,7 +159,7 @@ class Search:
             predicted = allocation.predicted * done
             if goal.kind != "latency":
                 return cut, predicted, None
-            if any(cut == before for _, before, _ in tried):
+            if not cut or any(cut == before for _, before, _ in tried):
                 break
             measured = self._measured(self.pruner.sizes_only(cut))
             self._predictions.append((predicted, measured))
@@ -167,6 +167,8 @@ class Search:
             if goal.part / SLACK <= measured <= goal.part * SLACK:
                 break
             wanted *= goal.part / measured
+        if not tried:
+            return {}, done, None
         fits = [each for each in tried if each[2] <= goal.part * SLACK]
         best = min(fits, key=lambda each: each[0].loss) if fits else min(tried, key=lambda each: each[2])
         return best[1], best[0].predicted * done, best[2]
