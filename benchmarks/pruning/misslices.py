@@ -32,10 +32,9 @@ from tamis.compiler.prepare import prepare
 from tamis.compiler.recipe_file import load_recipe
 from tamis.compiler.resolve_inputs import resolve_inputs
 from tamis.passes.canonicalize.canonicalize import Canonicalize
-from tamis.passes.pruning.axes.axis_graph import AxisGraph
+from tamis.passes.pruning.axes.axis_graph import VIEWS, AxisGraph
 
-ALL_VIEWS = (0, 1, 2)
-TOGETHER: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,), ALL_VIEWS, ALL_VIEWS)
+TOGETHER: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,), VIEWS, VIEWS)
 """Views in which all groups lose some of their units at once."""
 
 
@@ -96,10 +95,10 @@ def _drop_probabilities(model: ir.Model) -> None:
 def checks(case: Case, alone: int) -> Iterator[Check]:
     """Each group by itself, at most ``alone`` of them, evenly chosen; then all at once."""
     plain = run(case.model, case.feeds)
-    graph = AxisGraph(case.model, ALL_VIEWS)
+    graph = AxisGraph(case.model, VIEWS)
     several = [i for i, group in enumerate(graph.groups) if group.units > 1]
     for number in several[:: max(1, -(-len(several) // alone))] if alone else ():
-        yield _check(case, plain, graph, ALL_VIEWS, [number], graph.groups[number].name)
+        yield _check(case, plain, graph, VIEWS, [number], graph.groups[number].name)
     for seed, views in enumerate(TOGETHER):
         graph = AxisGraph(case.model, views)
         several = [i for i, group in enumerate(graph.groups) if group.units > 1]
@@ -124,7 +123,7 @@ def line_of(case: Case, alone: int) -> bool:
     seconds = np.inf
     for _ in range(3):
         start = time.perf_counter()
-        graph = AxisGraph(case.model, ALL_VIEWS)
+        graph = AxisGraph(case.model, VIEWS)
         seconds = min(seconds, time.perf_counter() - start)
     found = list(checks(case, alone))
     units, frozen = sum(g.units for g in graph.groups), sum(f.units for f in graph.frozen)

@@ -12,7 +12,6 @@ over (``tamis analyze --pruning`` lists them with the reasons); groups that ``in
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import onnx_ir as ir
@@ -23,12 +22,14 @@ from tamis.compiler.digest import model_digest, samples_digest
 from tamis.compiler.graph_pass import Contract, Detail, GraphPass, PassContext, PassOptions, PassResult, Skip, Stage
 from tamis.compiler.progress import Progress
 from tamis.passes.judging.accuracy import margin_of
+from tamis.passes.pruning.allocation.allocate import Method
 from tamis.passes.pruning.axes.axis_graph import VIEWS, AxisGraph
 from tamis.passes.pruning.axes.group import Group
 from tamis.passes.pruning.importance.scores import FROM_DATA
 from tamis.passes.pruning.planning.goal import Goal, Kind
 from tamis.passes.pruning.planning.pruner import Compensation, Pruner
 from tamis.passes.pruning.planning.search import Found, Importance, Search
+from tamis.passes.pruning.weight_selection import selection
 
 KIND = "prune"
 SEARCH = "1"
@@ -58,7 +59,7 @@ class Options(PassOptions):
         description="Repair of what is left: least squares against the outputs of the layers as given (refit), removed "
         "channels merged into similar ones without data (merge), or none.",
     )
-    allocation: Literal["greedy", "knapsack", "uniform"] = Field(
+    allocation: Method = Field(
         "greedy",
         description="How many units of each group go: by least loss for what is saved, block by block (greedy) or all at "
         "once (knapsack), or the same part of each (uniform).",
@@ -265,9 +266,5 @@ class PruneChannels(GraphPass[Options]):
         return [
             group
             for group in graph.groups
-            if group.units > 1 and _matches(group.name, options.include) and not _matches(group.name, options.exclude)
+            if group.units > 1 and selection(group.name, options.include, options.exclude) is None
         ]
-
-
-def _matches(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

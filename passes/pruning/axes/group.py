@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
+from tamis.compiler.rewriting.constants import constant_array
 from tamis.passes.pruning.axes.axis import Axis, Indices, Role, Slot
 
 
@@ -29,6 +32,14 @@ class Member:
         """The reader, of a constant."""
         assert isinstance(self.axis.tensor, Slot)
         return self.axis.tensor.node
+
+    @property
+    def elements(self) -> np.ndarray[Any, Any]:
+        """All of the constant."""
+        assert isinstance(self.axis.tensor, Slot)
+        array = constant_array(self.axis.tensor.value)
+        assert array is not None
+        return array
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,9 +67,7 @@ def mask(graph: AxisGraph, removal: Removal) -> None:
         for member in (m for role in roles for m in group.with_role(role)):
             slot = member.axis.tensor
             assert isinstance(slot, Slot)
-            array = constant_array(slot.node.inputs[slot.index])
-            assert array is not None
-            masked = np.moveaxis(array.copy(), member.axis.index, 0)
+            masked = np.moveaxis(member.elements.copy(), member.axis.index, 0)
             masked[member.positions[units].ravel()] = 0
             whole = np.ascontiguousarray(np.moveaxis(masked, 0, member.axis.index))
             set_constant(slot.node, slot.index, whole, names.fresh(f"{slot.value.name}_masked"))

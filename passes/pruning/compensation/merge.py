@@ -164,20 +164,15 @@ def _places(group: Group) -> list[tuple[Array, Array]] | None:
 
 def _slices(member: Member) -> Array:
     """``(units, n)``, float64: all that is of each unit."""
-    slot = member.axis.tensor
-    assert isinstance(slot, Slot)
-    array = constant_array(slot.value)
-    assert array is not None
+    array = member.elements
     front = np.moveaxis(array.astype(np.float64), member.axis.index, 0).reshape(array.shape[member.axis.index], -1)
     return front[member.positions].reshape(len(member.positions), -1)
 
 
 def _fold(member: Member, gone: Indices, into: Indices, scale: Array, names: Names) -> None:
     """Add the slices of units that go to those of others, times ``scale``."""
-    slot = member.axis.tensor
+    slot, array = member.axis.tensor, member.elements
     assert isinstance(slot, Slot)
-    array = constant_array(slot.value)
-    assert array is not None
     front = np.moveaxis(array.astype(np.float64), member.axis.index, 0).copy()
     parts = front[member.positions[gone]] * scale.reshape(-1, *[1] * front.ndim)
     np.add.at(front, member.positions[into], parts)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from tamis.compiler.graph_pass import Detail, Skip
 from tamis.compiler.rewriting.graph_edit import Names
 from tamis.passes.pruning.axes.axis import Indices, Role
-from tamis.passes.pruning.axes.axis_graph import AxisGraph
+from tamis.passes.pruning.axes.axis_graph import VIEWS, AxisGraph
 from tamis.passes.pruning.axes.group import Group
 from tamis.passes.pruning.axes.remove import remove
 from tamis.passes.pruning.dead.duplicates import Duplicates
@@ -25,7 +25,6 @@ from tamis.passes.pruning.dead.takeover import take_over
 from tamis.passes.pruning.dead.verdict import Cause, Verdict, judge_group
 from tamis.passes.pruning.dead.weights import all_finite, silent
 
-VIEWS = (0, 1, 2)
 TAKEN_OVER = (Cause.CONSTANT, Cause.DUPLICATE)
 """Causes of units whose share something else takes over."""
 NOT_FINITE = "weights are not finite"

@@ -18,7 +18,6 @@ import numpy as np
 
 from tamis.passes.pruning.axes.axis import Role
 from tamis.passes.pruning.axes.group import Group, Member
-from tamis.passes.pruning.importance.weight_norms import elements
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ROUNDS = 100
@@ -53,7 +52,7 @@ def geometric_median(points: Array) -> Array:
 
 def _slices(member: Member) -> Array:
     """``(units, elements)``, scaled to norm 1 of the whole."""
-    array = np.moveaxis(elements(member).astype(np.float64), member.axis.index, 0)
+    array = np.moveaxis(member.elements.astype(np.float64), member.axis.index, 0)
     flat = array[member.positions.ravel()].reshape(len(member.positions), -1)
     norm = float(np.sqrt((flat**2).sum()))
     return flat / norm if norm > 0 else flat

@@ -17,7 +17,6 @@ import onnx_ir as ir
 from tamis.passes.layer_inputs.layer_rows import layer_rows
 from tamis.passes.pruning.axes.axis import Axis, Indices, Slot, operand
 from tamis.passes.pruning.axes.group import Member
-from tamis.passes.pruning.importance.weight_norms import elements
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WINDOW = ("kernel_shape", "strides", "dilations", "pads")
@@ -72,7 +71,7 @@ class Product:
 
     def matrix(self) -> Array:
         """W, ``(K, M)``, float64."""
-        array = elements(self.member).astype(np.float64)
+        array = self.member.elements.astype(np.float64)
         if self.node.op_type == "Conv":
             array = np.moveaxis(array, (0, 1), (-1, -2))
         else:
@@ -112,7 +111,7 @@ def product_of(member: Member) -> Product | str:
         return f"a {node.op_type} of several groups"
     slot = member.axis.tensor
     assert isinstance(slot, Slot)
-    shape = elements(member).shape
+    shape = member.elements.shape
     if node.op_type == "MatMul" and int(np.prod(shape[:-2])) > 1:
         return "a MatMul with a stack of matrices"
     other = operand(node, 1 - slot.index)

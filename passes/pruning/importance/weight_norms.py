@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.compiler.rewriting.constants import constant_array
-from tamis.passes.pruning.axes.axis import Role, Slot
+from tamis.passes.pruning.axes.axis import Role
 from tamis.passes.pruning.axes.group import Group, Member
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +33,7 @@ def weight_norms(group: Group, power: int) -> Array:
 
 def slice_energies(member: Member, power: int = 2) -> Array:
     """Sum of ``|w|^power`` of each slice along the member's axis: ``(size of the axis,)``, float64."""
-    array = np.abs(elements(member).astype(np.float64))
+    array = np.abs(member.elements.astype(np.float64))
     others = tuple(i for i in range(array.ndim) if i != member.axis.index)
     found: Array = (array**power if power != 1 else array).sum(axis=others)
     return found
@@ -45,12 +44,3 @@ def share(energies: Array, member: Member) -> Array:
     total = float(energies.sum())
     found: Array = energies[member.positions].sum(axis=1) / total if total > 0 else np.zeros(len(member.positions))
     return found
-
-
-def elements(member: Member) -> Array:
-    """The constant that a member is an axis of."""
-    slot = member.axis.tensor
-    assert isinstance(slot, Slot)
-    array = constant_array(slot.value)
-    assert array is not None
-    return array

@@ -27,11 +27,6 @@ class RenamedCost:
         """See ``Cost``."""
         return self._cost.unit
 
-    @property
-    def groups(self) -> tuple[Group, ...]:
-        """The groups that it is about."""
-        return tuple(self._first)
-
     def whole(self, widths: Widths) -> float:
         """See ``Cost``."""
         return self._cost.whole(self._renamed(widths))

@@ -14,7 +14,7 @@ from tamis.passes.pruning.importance.activation_weighted import (
     activation_weighted,
     energy,
 )
-from tamis.passes.pruning.importance.weight_norms import elements, weight_norms
+from tamis.passes.pruning.importance.weight_norms import weight_norms
 from tests.models import Array, run
 from tests.passes.pruning.importance.importance_nets import ATTENTION, CONVS, LSTM, MLP, graph, samples
 
@@ -31,7 +31,7 @@ def test_of_a_dense_layer() -> None:
     found = graph(MLP)
     scores, skips = activation_weighted(found.model, found.groups, found.ties, samples(7, 6))
     squares = (values(MLP, "r", 7, 6) ** 2).mean(axis=(0, 1))
-    energies = (elements(found.groups[0].with_role(Role.CONSUME)[0]).astype(np.float64) ** 2).sum(axis=1) * squares
+    energies = (found.groups[0].with_role(Role.CONSUME)[0].elements.astype(np.float64) ** 2).sum(axis=1) * squares
     np.testing.assert_allclose(scores[found.groups[0]], energies / energies.sum(), rtol=1e-5)
     assert skips == ()
 
@@ -40,7 +40,7 @@ def test_of_convolutions() -> None:
     found = graph(CONVS)
     scores, _ = activation_weighted(found.model, found.groups, found.ties, samples(1, 3, 8, 8))
     squares = (values(CONVS, "s", 1, 3, 8, 8) ** 2).mean(axis=(0, 1, 3, 4))
-    energies = (elements(found.groups[0].with_role(Role.CONSUME)[0]).astype(np.float64) ** 2).sum(axis=(0, 2, 3))
+    energies = (found.groups[0].with_role(Role.CONSUME)[0].elements.astype(np.float64) ** 2).sum(axis=(0, 2, 3))
     np.testing.assert_allclose(scores[found.groups[0]], energies * squares / (energies * squares).sum(), rtol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_of_whole_heads() -> None:
     (group,) = found.groups
     scores, _ = activation_weighted(found.model, [group], found.ties, samples(2, 5, 8))
     squares = (values(ATTENTION, "oj", 2, 5, 8) ** 2).mean(axis=(0, 1, 2))
-    energies = (elements(group.with_role(Role.CONSUME)[0]).astype(np.float64) ** 2).sum(axis=1) * squares
+    energies = (group.with_role(Role.CONSUME)[0].elements.astype(np.float64) ** 2).sum(axis=1) * squares
     np.testing.assert_allclose(scores[group], energies.reshape(2, 4).sum(axis=1) / energies.sum(), rtol=1e-5)
 
 
@@ -70,7 +70,7 @@ def test_of_hidden_units() -> None:
     squares = (values(LSTM, "h", 5, 1, 4) ** 2).mean(axis=(0, 1, 2, 3))
     wanted = np.zeros(6)
     for member in group.with_role(Role.CONSUME):
-        weights = np.moveaxis(elements(member).astype(np.float64), member.axis.index, 0).reshape(6, -1)
+        weights = np.moveaxis(member.elements.astype(np.float64), member.axis.index, 0).reshape(6, -1)
         energies = (weights**2).sum(axis=1) * squares
         wanted += energies / energies.sum()
     assert len(group.with_role(Role.CONSUME)) == 2 and skips == ()
@@ -82,7 +82,7 @@ def test_values_that_are_not_finite_leave_the_weights() -> None:
     broken = [{"x": np.full((2, 6), np.nan, np.float32)}]
     scores, skips = activation_weighted(found.model, found.groups, found.ties, lambda: broken)
     assert [(s.reason, s.node) for s in skips] == [(NOT_FINITE, "Gemm_2")]
-    weights = (elements(found.groups[0].with_role(Role.CONSUME)[0]).astype(np.float64) ** 2).sum(axis=1)
+    weights = (found.groups[0].with_role(Role.CONSUME)[0].elements.astype(np.float64) ** 2).sum(axis=1)
     np.testing.assert_allclose(scores[found.groups[0]], weights / weights.sum(), rtol=1e-12)
 
 
@@ -124,5 +124,5 @@ net (float[1, 3, 4, 4] x, float[6, 3, 1, 1] w1, float[4, 3, 1, 1] w2) => (float[
     (group,) = found.groups
     scores, _ = activation_weighted(found.model, [group], found.ties, samples(1, 3, 4, 4))
     squares = (values(text, "r", 1, 3, 4, 4) ** 2).mean(axis=(0, 1, 3, 4)).reshape(2, 3).mean(axis=0)
-    energies = (elements(group.with_role(Role.CONSUME)[0]).astype(np.float64) ** 2).sum(axis=(0, 2, 3)) * squares
+    energies = (group.with_role(Role.CONSUME)[0].elements.astype(np.float64) ** 2).sum(axis=(0, 2, 3)) * squares
     np.testing.assert_allclose(scores[group], energies / energies.sum(), rtol=1e-5)

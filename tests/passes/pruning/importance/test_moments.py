@@ -10,7 +10,6 @@ from tamis.passes.pruning.axes.axis import Axis, Role
 from tamis.passes.pruning.axes.axis_graph import AxisGraph
 from tamis.passes.pruning.importance.moments import input_moments, mean_squares
 from tamis.passes.pruning.importance.product import Product, product_of
-from tamis.passes.pruning.importance.weight_norms import elements
 from tests.models import run
 from tests.passes.pruning.importance.importance_nets import CONVS, MLP, graph, samples
 
@@ -29,7 +28,7 @@ def test_covariance_of_all_samples(shift: float) -> None:
     found, product = mlp(shift)
     give = samples(7, 6)
     (moments,) = input_moments(found.model, {0: product}, give, positions=100, seed=0).values()
-    weights = elements(found.groups[0].with_role(Role.PRODUCE)[0])
+    weights = found.groups[0].with_role(Role.PRODUCE)[0].elements
     rows = np.concatenate([np.maximum(feeds["x"] @ weights + np.float32(shift), 0) for feeds in give()])
     assert moments.gram.rows == 7 * 16
     covariance = moments.covariance()
