@@ -52,7 +52,7 @@ def attempt(folder: Path, target: dict[str, Any]) -> tuple[str, bool]:
     sets = {"targets": [target], "data.evaluation": None, "data.calibration.samples": SAMPLES, "budget": None}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            bundle = tamis.compile(recipe=folder / "recipe.yaml", out=Path(scratch) / "out", set=sets)
+            bundle = tamis.compile(recipe=folder / "recipe.yaml", out=Path(scratch) / "out", set=sets, force=True)
             replays = tamis.verify(Path(scratch) / "out").replays
         except tamis.LoweringError as error:
             return str(error), "cannot run" in str(error)

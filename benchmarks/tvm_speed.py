@@ -53,13 +53,13 @@ def measure(name: str, trials: list[int]) -> dict[str, dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "onnxruntime"
-        tamis.compile(recipe=recipe, out=reference)
+        tamis.compile(recipe=recipe, out=reference, force=True)
         for count in trials:
             out = Path(scratch) / f"tvm-{count}"
             target = {"machine": "host", "runtime": "tvm", **({"tune": {"trials": count}} if count else {})}
             started = time.monotonic()
             try:
-                tamis.compile(recipe=recipe, out=out, set={"targets": [target]})
+                tamis.compile(recipe=recipe, out=out, set={"targets": [target]}, force=True)
             except tamis.TamisError as error:
                 results[str(count)] = {"error": str(error)}
                 continue

@@ -22,7 +22,7 @@ def main() -> None:
             out = Path(name) / model
             try:
                 folder = build(entry(model))
-                bundle = tamis.compile(recipe=folder / "recipe.yaml", out=out)
+                bundle = tamis.compile(recipe=folder / "recipe.yaml", out=out, force=True)
                 replays = tamis.verify(out).replays
             except FetchError as error:
                 rows.append((model, "not there", str(error)))

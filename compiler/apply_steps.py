@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import JsonValue
+
 from tamis.compiler.adversarial import adversarial_feeds
+from tamis.compiler.digest import model_digest
 from tamis.compiler.errors import LoweringError, TamisError
 from tamis.compiler.graph_pass import Contract, Feeds, GraphPass
+from tamis.compiler.incremental.checkpoints import Checkpoints, step_keys
+from tamis.compiler.incremental.code_digest import code_digest
 from tamis.compiler.judge import Judge
-from tamis.compiler.phases import Phases
-from tamis.compiler.pipeline import Outcome, Pipeline
+from tamis.compiler.outcome import Outcome
+from tamis.compiler.pipeline import Pipeline
 from tamis.compiler.prepare import Prepared, TargetPlan
+from tamis.compiler.recipe import FILE_KINDS
 from tamis.compiler.runnable import load_for_scores, load_unoptimized
+from tamis.compiler.session import Session
 from tamis.compiler.target import Target
-from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.verify import LABELLED_MIN_SQNR, Verifier
+from tamis.compiler.versions import versions
 
 VERIFY_SAMPLES = 8
 NODES_NAMED = 5
@@ -39,16 +46,14 @@ class Applied:
     baseline: float | None
 
 
-def apply_steps(
-    made: Prepared, plan: TargetPlan, database: TuningDatabase, phases: Phases, *, quiet: bool = False
-) -> Applied:
-    """The recipe's steps and the runtime's legalization, each judged.
+def apply_steps(made: Prepared, plan: TargetPlan, session: Session) -> Applied:
+    """The recipe's steps and the runtime's legalization, each judged, but for those that the cache has.
 
     Raises:
         LoweringError: The runtime lacks an operator of the model that they leave; every node is named.
         TamisError: See ``Pipeline.run``.
     """
-    target = plan.target
+    target, phases = plan.target, session.phases
     if lacking := unsupported_after_steps(made, plan):
         raise _unsupported(lacking, target)
     samples = made.samples(VERIFY_SAMPLES)
@@ -64,13 +69,38 @@ def apply_steps(
     baseline = None
     if made.evaluation is not None:
         with phases.phase("evaluate"):
-            baseline = made.evaluation.score(load_for_scores(made.model, target.runtime), quiet=quiet)
-    judge = Judge(target, verifier, samples[0], accuracy, made.evaluation, baseline, database, quiet)
-    pipeline = Pipeline(replace(made.context(target), judge=judge), verifier, judge, phases, quiet)
-    outcome = pipeline.run(made.model, _steps(plan))
+            baseline = made.evaluation.score(load_for_scores(made.model, target.runtime), quiet=session.quiet)
+    judge = Judge(target, verifier, samples[0], accuracy, made.evaluation, baseline, session.database, session.quiet)
+    steps = _steps(plan)
+    keys = step_keys(_depends_on(made, target), steps) if session.store else ()
+    checkpoints = Checkpoints(session.store, keys)
+    context = replace(made.context(target), judge=judge)
+    pipeline = Pipeline(context, verifier, judge, phases, checkpoints, session.quiet)
+    outcome = pipeline.run(made.model, steps)
     if lacking := target.runtime.unsupported(outcome.model, target.machine):
         raise _unsupported(lacking, target)
     return Applied(outcome, verifier, samples, baseline)
+
+
+def _depends_on(made: Prepared, target: Target) -> dict[str, JsonValue]:
+    """All that the outcome of a step may depend on, but for the steps themselves."""
+    recipe, runtime = made.recipe, target.runtime
+    accuracy, paths = recipe.budget.accuracy, dict.fromkeys(FILE_KINDS, True)
+    return {
+        "model": model_digest(made.model),
+        "inputs": [[t.name, t.dtype.name, list(t.shape), list(t.bounds or ())] for t in made.spec.tensors],
+        "dims": {name: list(bounds) for name, bounds in made.spec.dims.items()},
+        "data": recipe.data.model_dump(mode="json", exclude={"calibration": paths, "evaluation": paths}),
+        "calibration": made.calibration.digest() if made.calibration else None,
+        "evaluation": made.evaluation.samples.digest() if made.evaluation else None,
+        "accuracy": accuracy.model_dump(mode="json") if accuracy else None,
+        "seed": recipe.seed,
+        "machine": target.machine.model_dump(mode="json"),
+        "runtime": [runtime.name, runtime.options.model_dump(mode="json"), dict(runtime.fingerprint(target.machine))],
+        "link": target.link.model_dump(mode="json"),
+        "versions": versions(),
+        "code": code_digest(),
+    }
 
 
 def _min_sqnr(made: Prepared) -> float | None:

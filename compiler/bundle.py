@@ -23,14 +23,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from tamis.compiler.errors import BundleError
 from tamis.compiler.manifest import FileRecord, Manifest
-from tamis.compiler.target import Artifact
+
+if TYPE_CHECKING:
+    from tamis.compiler.target import Artifact
 
 MANIFEST = "bundle.json"
 GOLDEN = "golden.npz"
@@ -55,6 +57,8 @@ class Bundle:
     @property
     def artifact(self) -> Artifact:
         """The lowered model, as the runtime wants it."""
+        from tamis.compiler.target import Artifact
+
         return Artifact(self.report.target.runtime, self.report.artifact, self.report.target.settings)
 
     @cached_property

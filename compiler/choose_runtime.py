@@ -19,9 +19,9 @@ from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.loaded_model import bundle_runtime
 from tamis.compiler.measure import Call, call_of
 from tamis.compiler.measure_loads import compare_loads
-from tamis.compiler.phases import Phases
 from tamis.compiler.prepare import Prepared, TargetPlan
 from tamis.compiler.registry import runtime_class
+from tamis.compiler.session import Session
 from tamis.compiler.target import Target
 from tamis.compiler.target_build import MEASURE_SECONDS, build_target
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
@@ -29,17 +29,15 @@ from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
 KIND = "runtime"
 
 
-def build(
-    made: Prepared, plan: TargetPlan, folder: Path, database: TuningDatabase, phases: Phases, *, quiet: bool = False
-) -> list[str]:
+def build(made: Prepared, plan: TargetPlan, folder: Path, session: Session) -> list[str]:
     """Write the bundle of one target into ``folder``, with the runtime that the recipe names or leaves to be chosen.
 
     Returns, raises: As ``build_target``.
     """
     if plan.candidates:
-        return _fastest(made, plan, folder, database, phases, quiet)
+        return _fastest(made, plan, folder, session)
     try:
-        return build_target(made, plan, folder, database, phases, quiet=quiet)
+        return build_target(made, plan, folder, session)
     except (LoweringError, VerificationError) as error:
         name = plan.target.runtime.fallback
         if name is None or isinstance(error, ContractViolationError):
@@ -49,14 +47,12 @@ def build(
         if reason := other.unavailable(plan.target.machine):
             raise TargetUnavailableError(reason, where=f"target {plan.target.name}, fallback {name}") from error
         target = Target(plan.target.name, plan.target.machine, other)
-        found = build_target(made, replace(plan, target=target), folder, database, phases, quiet=quiet)
+        found = build_target(made, replace(plan, target=target), folder, session)
         _note(folder, f"{name} instead of {plan.target.runtime.name}: {error}")
         return found
 
 
-def _fastest(
-    made: Prepared, plan: TargetPlan, folder: Path, database: TuningDatabase, phases: Phases, quiet: bool
-) -> list[str]:
+def _fastest(made: Prepared, plan: TargetPlan, folder: Path, session: Session) -> list[str]:
     """Build with each candidate, each in a sub-folder, and keep the one that meets the budgets and is faster."""
     best: Path | None = None
     missed: list[str] = []
@@ -67,7 +63,7 @@ def _fastest(
         place = folder / f"{name}.candidate"
         place.mkdir()
         try:
-            found = build_target(made, candidate, place, database, phases, quiet=quiet)
+            found = build_target(made, candidate, place, session)
         except (LoweringError, VerificationError) as error:
             if isinstance(error, ContractViolationError):  # of a pass: no runtime mends that
                 raise
@@ -77,8 +73,8 @@ def _fastest(
         if best is None:
             best, missed = place, found
             continue
-        with phases.phase("compare runtimes"):
-            faster, note, record = _compare(best, place, made.samples(1)[0], database)
+        with session.phases.phase("compare runtimes"):
+            faster, note, record = _compare(best, place, made.samples(1)[0], session.database)
         notes.append(note)
         compared.append(record)
         if (bool(found), not faster) < (bool(missed), False):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tamis.compiler.bundle import Bundle, is_bundle, open_bundle, write_archive
 from tamis.compiler.choose_runtime import build
@@ -10,19 +12,32 @@ from tamis.compiler.errors import BudgetMissedError, UsageError
 from tamis.compiler.phases import Phases
 from tamis.compiler.prepare import Prepared, prepare
 from tamis.compiler.recipe_file import LoadedRecipe
+from tamis.compiler.session import Session
 from tamis.compiler.staging import check_output, staged
 from tamis.compiler.tuning_database import TuningDatabase
+
+if TYPE_CHECKING:
+    from tamis.compiler.cache.store import Store
 
 ARCHIVE = ".zip"
 
 
-def compile_recipe(loaded: LoadedRecipe, out: Path, *, quiet: bool = False) -> list[Bundle]:
+def compile_recipe(
+    loaded: LoadedRecipe,
+    out: Path,
+    *,
+    store: Store | None = None,
+    finish: Callable[[list[Path]], None] | None = None,
+    quiet: bool = False,
+) -> list[Bundle]:
     """Compile for every target of the recipe and publish the bundles, all or none.
 
     Args:
         loaded: The recipe with its folder.
         out: One target: the bundle, a folder or a path that ends in ``.zip``. Several targets: a folder with a
             bundle a target. A bundle that stands there already is replaced.
+        store: Has what steps made of models in earlier compiles, and keeps what they make now.
+        finish: Gets the finished bundles, all budgets met, before they are published.
         quiet: No progress bars.
 
     Returns:
@@ -42,13 +57,17 @@ def compile_recipe(loaded: LoadedRecipe, out: Path, *, quiet: bool = False) -> l
         raise UsageError("several targets do not fit into one zip file", where=str(out), fix="give a folder as --out")
     missed: list[str] = []
     with TuningDatabase() as database, staged(out, replaceable=is_bundle) as staging:
-        for plan, folder in zip(made.plans, _folders(made, staging.folder), strict=True):
+        session = Session(database, store, phases, quiet)
+        folders = _folders(made, staging.folder)
+        for plan, folder in zip(made.plans, folders, strict=True):
             folder.mkdir(exist_ok=True)
-            found = build(made, plan, folder, database, phases, quiet=quiet)
+            found = build(made, plan, folder, session)
             missed += [f"target {plan.target.name}: {m}" if len(made.plans) > 1 else m for m in found]
         if missed:
             staging.out = out.with_name(f"{out.stem}.missed{out.suffix}")
             check_output(staging.out, is_bundle)
+        elif finish is not None:
+            finish(folders)
         if out.suffix == ARCHIVE:
             write_archive(staging.folder, staging.folder / staging.out.name)
     if missed:

@@ -7,13 +7,15 @@ build gives the same bytes. What varies from run to run (times) is in ``measurem
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tamis.compiler.graph_pass import Detail, Skip
 from tamis.compiler.link import Link
 from tamis.compiler.machine_data import Machine
+
+if TYPE_CHECKING:
+    from tamis.compiler.graph_pass import Detail, Skip
 
 NODES_NAMED = 3
 """How many nodes of a skip reason are named in the manifest."""

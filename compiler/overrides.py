@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tamis.compiler.errors import UsageError
-from tamis.compiler.recipe_file import LoadedRecipe, load_recipe
+from tamis.compiler.recipe_file import LoadedRecipe, MergedRecipe, folder_of, merge_recipe
+from tamis.compiler.recipe_merge import relative
 from tamis.compiler.registry import nearest
 
 ROLES = ("calibration", "evaluation")
@@ -35,6 +36,18 @@ def load_for(
         RecipeError: The recipe is wrong.
         UsageError: ``data`` has another role.
     """
+    return merge_for(recipe, model=model, target=target, data=data, sets=sets).checked()
+
+
+def merge_for(
+    recipe: str | Path,
+    *,
+    model: str | Path | None = None,
+    target: str | None = None,
+    data: Mapping[str, str | Path | None] = {},
+    sets: Sequence[str] | Mapping[str, Any] = (),
+) -> MergedRecipe:
+    """As ``load_for``, without checking what the recipe says."""
     texts = [f"{k}={json.dumps(v)}" for k, v in sets.items()] if isinstance(sets, Mapping) else list(sets)
     for role, path in data.items():
         if role not in ROLES:
@@ -42,10 +55,11 @@ def load_for(
                 f"unknown kind of data {role!r}{nearest(role, ROLES)}", where="data", expected=" or ".join(ROLES)
             )
         if path is not None:
-            texts.append(f"data.{role}.{source_kind(Path(path))}={json.dumps(str(Path(path).absolute()))}")
+            place = relative(path, Path(), folder_of(recipe))
+            texts.append(f"data.{role}.{source_kind(Path(path))}={json.dumps(place)}")
     if target is not None:
         texts.append(f"targets={json.dumps([target])}")
-    return load_recipe(recipe, model=None if model is None else Path(model), sets=texts)
+    return merge_recipe(recipe, model=None if model is None else Path(model), sets=texts)
 
 
 def source_kind(path: Path) -> str:

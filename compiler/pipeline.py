@@ -8,43 +8,24 @@ Nothing here knows what a pass does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from tamis.compiler.bisect import first_divergence
-from tamis.compiler.compare_outputs import Outputs
 from tamis.compiler.digest import structure_signature
 from tamis.compiler.errors import ContractViolationError, PassError, PostconditionError, TamisError
 from tamis.compiler.graph_pass import Contract, GraphPass, PassContext, PassResult
 from tamis.compiler.guard import guard
+from tamis.compiler.incremental.checkpoints import Checkpoints
 from tamis.compiler.judge import Judge
 from tamis.compiler.manifest import StepRecord, detail_records, skip_records
+from tamis.compiler.outcome import Outcome, Together
 from tamis.compiler.phases import Phases
 from tamis.compiler.progress import Progress
 from tamis.compiler.runnable import load_for_scores
 from tamis.compiler.verify import Verdict, Verifier, check_ir
-
-
-@dataclass
-class Outcome:
-    """What the steps made of a model.
-
-    Args:
-        model: The model after the steps that were kept.
-        records: One a step.
-        broken: Lossy steps that were undone because they broke the accuracy budget -> by how much.
-        short: Steps with a goal that they did not reach -> what was wanted and what they got.
-        timings: Step -> raw measurements of its guard.
-    """
-
-    model: ir.Model
-    records: list[StepRecord] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
-    short: dict[str, str] = field(default_factory=dict)
-    timings: dict[str, Any] = field(default_factory=dict)
 
 
 class Undone(Exception):
@@ -56,25 +37,6 @@ class Undone(Exception):
 
 
 @dataclass
-class Together:
-    """Lossless steps whose speed is measured at once.
-
-    Args:
-        first: Index of the first one.
-        model: The model before it.
-        records: Number of records before it.
-        reference: What the verifier compared with before it.
-        changed: How many of the steps changed the model and are to be measured.
-    """
-
-    first: int
-    model: ir.Model
-    records: int
-    reference: Sequence[Outputs]
-    changed: int = 0
-
-
-@dataclass
 class Pipeline:
     """The steps of one target and their judges.
 
@@ -83,6 +45,7 @@ class Pipeline:
         verifier: Holds each step to its contract.
         judge: Tells accuracy and speed on the target.
         phases: Where the time went.
+        checkpoints: What is known of these steps from earlier compiles.
         quiet: No progress bars.
     """
 
@@ -90,6 +53,7 @@ class Pipeline:
     verifier: Verifier
     judge: Judge
     phases: Phases
+    checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(None))
     quiet: bool = False
     _spare: ir.Model | None = field(default=None, init=False)
     """A clone of the current model that a step left as it was."""
@@ -97,29 +61,44 @@ class Pipeline:
     """The model whose signature was taken last, and that."""
 
     def run(self, model: ir.Model, steps: tuple[GraphPass[Any], ...]) -> Outcome:
-        """Apply the steps in order.
+        """Apply the steps in order, from the last checkpoint on.
 
         Raises:
             ContractViolationError: A step broke its contract; names the pass, the input and the first wrong node.
             PostconditionError: A step left invalid IR, or says falsely that it changed nothing.
             PassError: A pass failed in an unforeseen way.
         """
-        outcome = Outcome(model)
+        done, outcome, together = self._resume(model)
         with Progress("compiling", quiet=self.quiet) as progress:
-            together: Together | None = None
-            for i, step in enumerate(steps):
+            for i, step in enumerate(steps[done:], done):
                 progress.update(i / len(steps), step.name)
                 if step.contract is Contract.LOSSY:
                     self._settle(outcome, steps[:i], together)
                     together = None
                 elif together is None and self._is_guarded(step):
-                    together = Together(i, outcome.model, len(outcome.records), self.verifier.reference)
+                    together = Together(i, outcome.model, len(outcome.records))
                 before = outcome.model
                 self._step(outcome, step, _where(i, step), guarded=step.contract is Contract.LOSSY)
                 if together is not None and outcome.model is not before:
                     together.changed += self._is_guarded(step)
+                self._save(i + 1, outcome, together)
             self._settle(outcome, steps, together)
+            if together is not None:
+                self._save(len(steps), outcome, None)
         return outcome
+
+    def _resume(self, model: ir.Model) -> tuple[int, Outcome, Together | None]:
+        """How many steps an earlier compile has taken, and what they came to."""
+        with self.phases.phase("checkpoints"):
+            found = self.checkpoints.latest(model)
+            if found is None:
+                return 0, Outcome(model), None
+            self.verifier.accept_model(found.outcome.model)
+        return found.done, found.outcome, found.together
+
+    def _save(self, done: int, outcome: Outcome, together: Together | None) -> None:
+        with self.phases.phase("checkpoints"):
+            self.checkpoints.save(done, outcome, together)
 
     def _settle(self, outcome: Outcome, steps: tuple[GraphPass[Any], ...], together: Together | None) -> None:
         """Measure the last steps, from ``together.first`` on; if they are slower, take them again one by one."""
@@ -133,7 +112,7 @@ class Pipeline:
             return
         outcome.model, self._spare = together.model, None
         del outcome.records[together.records :]
-        self.verifier.go_back(together.reference)
+        self.verifier.accept_model(together.model)
         for i, step in enumerate(steps[together.first :], together.first):
             self._step(outcome, step, _where(i, step), guarded=True)
 

@@ -1,7 +1,7 @@
 """Reading and writing recipes.
 
-``load_recipe`` finds the file, follows ``extends``, applies ``--set``, checks everything and fills in the
-defaults; ``dump_recipe`` writes a resolved recipe so that loading it gives the same recipe again.
+``merge_recipe`` finds the file, follows ``extends`` and applies ``--set``; ``load_recipe`` then checks everything and fills
+in the defaults; ``dump_recipe`` writes a resolved recipe so that loading it gives the same recipe again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tamis.compiler.recipe_yaml import MAX_BYTES, Dumper, parse
 from tamis.compiler.step_groups import expand_groups
 
 MAX_EXTENDS = 10
+SHIPPED = "shipped:"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,36 @@ class LoadedRecipe:
         folder: What relative paths in the recipe are relative to: the folder of its file, or the current
             folder for a shipped recipe.
         origin: The path of the file, or the name of the shipped recipe.
+        files: The recipe files that were read, shipped ones left out.
     """
 
     recipe: Recipe
     folder: Path
     origin: str
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class MergedRecipe:
+    """A recipe with ``extends`` and ``--set`` applied, and nothing checked: enough to tell whether it has changed.
+
+    Args:
+        tree: What it says.
+        folder, origin, files: See ``LoadedRecipe``.
+    """
+
+    tree: Tree
+    folder: Path
+    origin: str
+    files: tuple[Path, ...]
+
+    def checked(self) -> LoadedRecipe:
+        """The resolved recipe.
+
+        Raises:
+            RecipeError, RegistryError: See ``load_recipe``.
+        """
+        return LoadedRecipe(build(self.tree), self.folder, self.origin, self.files)
 
 
 @dataclass(frozen=True)
@@ -67,18 +93,31 @@ def load_recipe(
         RecipeError: The file cannot be read, or what it says (with ``extends`` and ``sets``) makes no sense.
         RegistryError: A recipe, pass, machine, runtime, metric or data set of a given name does not exist.
     """
+    return merge_recipe(source, model=model, sets=sets).checked()
+
+
+def merge_recipe(
+    source: str | Path, *, model: Path | None = None, sets: Sequence[str] | Mapping[str, Any] = ()
+) -> MergedRecipe:
+    """The first half of ``load_recipe``, which has the arguments and errors."""
     found = _find(source, Path())
-    tree = expand_groups(apply_sets(_read(found, ()), sets))
+    files: list[Path] = []
+    tree = expand_groups(apply_sets(_read(found, (), files), sets))
     if model is not None:
         path = relative(model, Path(), found.folder)
         tree = merge(tree, Tree({"model": Tree(path, "the given model")}, "the given model"))
-    return LoadedRecipe(build(tree), found.folder, found.origin)
+    return MergedRecipe(tree, found.folder, found.origin, tuple(files))
+
+
+def folder_of(source: str | Path) -> Path:
+    """What relative paths in a recipe are relative to, see ``LoadedRecipe``."""
+    return _find(source, Path()).folder
 
 
 def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source:
     name = str(source)
     if isinstance(source, str) and name in registry.recipe_names():
-        return _Source(files("tamis.recipes") / f"{name}.yaml", f"{name}.yaml", name, Path(), f"shipped:{name}")
+        return _Source(files("tamis.recipes") / f"{name}.yaml", f"{name}.yaml", name, Path(), SHIPPED + name)
     path = folder / source
     if path.is_file():
         return _Source(path, str(path), str(path), path.parent, str(path.resolve()))
@@ -91,13 +130,15 @@ def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source
     raise RecipeError("there is no such recipe file", where=where or name, found=f"nothing at {path}")
 
 
-def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> Tree:
-    """The tree of one recipe with its bases merged in."""
+def _read(source: _Source, chain: tuple[str, ...], files: list[Path], where: str | None = None) -> Tree:
+    """The tree of one recipe with its bases merged in; the files of both are added to ``files``."""
     if source.identity in chain or len(chain) == MAX_EXTENDS:
         names = " -> ".join(Path(name).name for name in (*chain, source.identity))
         problem = "recipes extend each other in a circle" if source.identity in chain else "too many recipes extended"
         raise RecipeError(problem, where=where, found=names, fix="remove one 'extends'")
     tree = expand_groups(parse(_text(source), source.name))
+    if isinstance(source.file, Path) and not source.identity.startswith(SHIPPED):
+        files.append(source.file)
     _check_version(tree)
     base = tree.mapping.get("extends")
     own = replace(tree, value={key: child for key, child in tree.mapping.items() if key != "extends"})
@@ -111,8 +152,8 @@ def _read(source: _Source, chain: tuple[str, ...], where: str | None = None) -> 
             found=describe(base.plain()),
         )
     below = _find(base.value, source.folder, base.where)
-    inherited = _read(below, (*chain, source.identity), base.where)
-    if not below.identity.startswith("shipped:"):
+    inherited = _read(below, (*chain, source.identity), files, base.where)
+    if not below.identity.startswith(SHIPPED):
         inherited = rebase(inherited, below.folder, source.folder)
     return replace(merge(inherited, own), where=own.where)
 

@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 from pydantic import JsonValue
 
-from tamis.compiler.apply_steps import apply_steps
+from tamis.compiler.apply_steps import Applied, apply_steps
 from tamis.compiler.budget import MB, Reached, missed
 from tamis.compiler.bundle import GOLDEN, MANIFEST, MEASUREMENTS, file_record
 from tamis.compiler.digest import model_digest
@@ -23,16 +23,16 @@ from tamis.compiler.manifest import AccuracyRecord, InputRecord, Manifest, Targe
 from tamis.compiler.measure import call_of, time_one
 from tamis.compiler.measure_loads import compare_loads
 from tamis.compiler.model_file import INLINE_LIMIT, weight_bytes
-from tamis.compiler.phases import Phases
-from tamis.compiler.pipeline import Outcome
+from tamis.compiler.outcome import Outcome
 from tamis.compiler.prepare import Prepared, TargetPlan, is_lossy
 from tamis.compiler.progress import Progress
 from tamis.compiler.recipe_file import resolved
 from tamis.compiler.registry import REFERENCE_RUNTIME, runtime_class
+from tamis.compiler.session import Session
 from tamis.compiler.target import Artifact, Runner, Target, TuneBudget
 from tamis.compiler.timings import Comparison
 from tamis.compiler.tuning_database import TuningDatabase, fingerprint_digest
-from tamis.compiler.verify import Verdict, Verifier
+from tamis.compiler.verify import Verdict
 from tamis.compiler.versions import versions
 
 GOLDEN_CASES = 3
@@ -52,9 +52,7 @@ class Proof:
     accuracy: AccuracyRecord | None
 
 
-def build_target(
-    made: Prepared, plan: TargetPlan, folder: Path, database: TuningDatabase, phases: Phases, *, quiet: bool = False
-) -> list[str]:
+def build_target(made: Prepared, plan: TargetPlan, folder: Path, session: Session) -> list[str]:
     """Write the bundle of one target into ``folder``.
 
     Returns:
@@ -65,20 +63,20 @@ def build_target(
         LoweringError: The runtime refuses the model.
         TamisError: See ``Pipeline.run``.
     """
-    target = plan.target
-    applied = apply_steps(made, plan, database, phases, quiet=quiet)
+    target, database, phases = plan.target, session.database, session.phases
+    applied = apply_steps(made, plan, session)
     outcome, verifier, samples = applied.outcome, applied.verifier, applied.samples
-    settings, tuning = tuned_settings(outcome.model, samples[0], plan, database, phases, quiet)
+    settings, tuning = tuned_settings(outcome.model, samples[0], plan, session)
     with phases.phase("lower"):
         artifact = target.runtime.lower(outcome.model, folder, target.machine, settings, database)
         if target.link.executes:
             lowered = target.runtime.load(folder, artifact)
         else:
             lowered = target.runtime.stand_in(outcome.model, target.machine, settings, database)
-    proof = _prove(made, plan, outcome, lowered, verifier, applied.baseline, phases, quiet)
+    proof = _prove(made, plan, applied, lowered, session)
     with phases.phase("golden"):
         golden = write_golden(folder, verifier.accepted(GOLDEN_CASES), lowered)
-    measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, phases, quiet, database)
+    measured, reached = _measure(made, target, lowered, samples[0], proof, folder, artifact, session)
     manifest = _manifest(made, plan, outcome, artifact, proof, golden, folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     measurements = {
@@ -93,10 +91,10 @@ def build_target(
 
 
 def tuned_settings(
-    model: ir.Model, feeds: Feeds, plan: TargetPlan, database: TuningDatabase, phases: Phases, quiet: bool
+    model: ir.Model, feeds: Feeds, plan: TargetPlan, session: Session
 ) -> tuple[Mapping[str, JsonValue], Mapping[str, Any]]:
     """Runtime settings: from the tuning database, else searched and stored, else the defaults."""
-    target, section = plan.target, plan.section.tune
+    target, section, database = plan.target, plan.section.tune, session.database
     if section is None:
         return target.runtime.default_settings(target.machine), {}
     fingerprint = target.runtime.fingerprint(target.machine)
@@ -110,27 +108,18 @@ def tuned_settings(
     stored = database.get(kind, workload, fingerprint)
     if stored is not None:
         return dict(stored.value), {**stored.measurements, "reused": True}
-    with phases.phase("tune"), Progress("tuning", quiet=quiet) as progress:
+    with session.phases.phase("tune"), Progress("tuning", quiet=session.quiet) as progress:
         budget = TuneBudget(section.seconds, section.trials)
         found = target.runtime.tune(model, feeds, target.machine, budget, database, progress.update)
     database.put(kind, workload, fingerprint, dict(found.settings), dict(found.record))
     return found.settings, {**found.record, "reused": False}
 
 
-def _prove(
-    made: Prepared,
-    plan: TargetPlan,
-    outcome: Outcome,
-    lowered: Runner,
-    verifier: Verifier,
-    baseline: float | None,
-    phases: Phases,
-    quiet: bool,
-) -> Proof:
+def _prove(made: Prepared, plan: TargetPlan, applied: Applied, lowered: Runner, session: Session) -> Proof:
     """Hold the lowered model, as it will be shipped, to the model as given."""
-    lossy = any(r.contract == "lossy" and r.verdict == "kept" for r in outcome.records)
-    with phases.phase("verify"):
-        verdict = verifier.check_runner(lowered, Contract.LOSSY if lossy else Contract.CLOSE)
+    lossy = any(r.contract == "lossy" and r.verdict == "kept" for r in applied.outcome.records)
+    with session.phases.phase("verify"):
+        verdict = applied.verifier.check_runner(lowered, Contract.LOSSY if lossy else Contract.CLOSE)
     if not verdict.ok and not verdict.over_budget:
         raise VerificationError(
             f"the lowered model differs from the model as given on input {verdict.case!r}",
@@ -139,18 +128,18 @@ def _prove(
             found=verdict.detail,
             fix="lower the runtime's optimization level in the target's options, or report this",
         )
-    if made.evaluation is None or baseline is None:
+    if made.evaluation is None or applied.baseline is None:
         return Proof(verdict, None)
-    with phases.phase("evaluate"):
-        score = made.evaluation.score(lowered, quiet=quiet)
+    with session.phases.phase("evaluate"):
+        score = made.evaluation.score(lowered, quiet=session.quiet)
     return Proof(
         verdict,
         AccuracyRecord(
             metric=made.evaluation.metric,
             samples=len(made.evaluation.samples),
-            before=baseline,
+            before=applied.baseline,
             after=score,
-            drop=made.evaluation.drop(baseline, score),
+            drop=made.evaluation.drop(applied.baseline, score),
         ),
     )
 
@@ -163,9 +152,7 @@ def _measure(
     proof: Proof,
     folder: Path,
     artifact: Artifact,
-    phases: Phases,
-    quiet: bool,
-    database: TuningDatabase,
+    session: Session,
 ) -> tuple[dict[str, Any], Reached]:
     """Latency, paired ratio over the model as given, and size; no times if the link gives none that mean anything.
 
@@ -176,10 +163,10 @@ def _measure(
     asked = budget is not None and budget.min_speedup is not None
     latency = ratio = None
     if target.link.measures:
-        with phases.phase("measure"), Progress("measuring", quiet=quiet) as progress:
+        with session.phases.phase("measure"), Progress("measuring", quiet=session.quiet) as progress:
             latency = time_one(call_of(lowered, feeds), seconds=MEASURE_SECONDS / 2)
             if target.link.kind == "here" and (asked or weight_bytes(made.model) < INLINE_LIMIT):
-                ratio = _speedup(made, target, feeds, folder, artifact, progress, database)
+                ratio = _speedup(made, target, feeds, folder, artifact, progress, session.database)
     reached = Reached(
         drop=proof.accuracy.drop if proof.accuracy else None,
         sqnr_db=proof.verdict.sqnr_db,

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tamis.compiler.apply_steps import apply_steps
-from tamis.compiler.phases import Phases
+from tamis.compiler.cache.store import open_store
 from tamis.compiler.prepare import TargetPlan, prepare
 from tamis.compiler.recipe import TuneSection
 from tamis.compiler.recipe_file import LoadedRecipe
+from tamis.compiler.session import Session
 from tamis.compiler.target_build import tuned_settings
 from tamis.compiler.tuning_database import TuningDatabase
 
@@ -46,14 +47,14 @@ def tune_recipe(loaded: LoadedRecipe, budget: TuneSection, *, quiet: bool = Fals
         TamisError: As a compile.
     """
     made = prepare(loaded)
-    phases = Phases()
     found = []
     with TuningDatabase() as database:
+        session = Session(database, open_store(), quiet=quiet)
         for plan in itertools.chain.from_iterable(p.candidates or (p,) for p in made.plans):
             asked = _with_budget(plan, budget)
-            applied = apply_steps(made, asked, database, phases, quiet=quiet)
+            applied = apply_steps(made, asked, session)
             model, feeds = applied.outcome.model, applied.samples[0]
-            settings, record = tuned_settings(model, feeds, asked, database, phases, quiet)
+            settings, record = tuned_settings(model, feeds, asked, session)
             found.append(Tuned(plan.target.name, plan.target.runtime.name, settings, record))
     return found
 

@@ -192,6 +192,19 @@ class TuningDatabase:
             with self._errors():
                 yield _record(row)
 
+    def tuned_digest(self) -> str:
+        """SHA-256, hexadecimal, of the records that a search has found: settings, and what has a cost."""
+        query = (
+            "SELECT kind, workload, target, value FROM records "
+            "WHERE kind LIKE '%-settings' OR json_extract(measurements, '$.cost') IS NOT NULL "
+            "ORDER BY kind, workload, target"
+        )
+        digest = hashlib.sha256()
+        with self._errors():
+            for row in self._connection.execute(query):
+                digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
     def export_to(self, file: Path) -> int:
         """Write all records as JSON lines; returns their number."""
         lines = [json.dumps(r.to_dict(), sort_keys=True) + "\n" for r in self.items()]

@@ -158,14 +158,10 @@ class Verifier:
         """The outputs of the judged model become the reference of the next step."""
         self._reference = list(verdict.outputs)
 
-    @property
-    def reference(self) -> Sequence[Outputs]:
-        """Outputs of the model accepted last, for ``go_back``."""
-        return self._reference
-
-    def go_back(self, reference: Sequence[Outputs]) -> None:
-        """Take an earlier ``reference`` again, since the steps after it are undone."""
-        self._reference = list(reference)
+    def accept_model(self, model: ir.Model) -> None:
+        """As ``accept``, for a model that was judged before: one forward pass an input."""
+        runner = self.load(model)
+        self._reference = [runner(case.feeds) for case in self.cases]
 
     def _judge(self, runner: Runner, contract: Contract, reference: Sequence[Outputs]) -> Verdict:
         found: list[Outputs] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import onnx_ir as ir
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+
+os.environ.setdefault("TAMIS_CACHE", "off")  # a test that compiles twice means it; those of the cache switch it on
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

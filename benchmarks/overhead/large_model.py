@@ -52,7 +52,7 @@ def child(path: Path, out: Path) -> None:
     """Compile and print the peak resident size in bytes."""
     import tamis
 
-    tamis.compile(path, "lossless", out=out)
+    tamis.compile(path, "lossless", out=out, force=True)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

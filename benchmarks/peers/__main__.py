@@ -128,9 +128,9 @@ def _tamis(model: Path, recipe: Path | str, out: Path, threads: int, feeds: Feed
     """The compiled model, run as those of the peers are: what is compared is the models."""
     target = [{"machine": "host", "options": {"threads": threads}}]
     if isinstance(recipe, Path):
-        tamis.compile(recipe=recipe, out=out, set={"targets": target})
+        tamis.compile(recipe=recipe, out=out, set={"targets": target}, force=True)
     else:
-        tamis.compile(model, recipe, out=out, set={"targets": target})
+        tamis.compile(model, recipe, out=out, set={"targets": target}, force=True)
     return lambda: partial(_onnxruntime(out / "model.onnx", threads), feeds)
 
 

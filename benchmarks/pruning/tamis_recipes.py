@@ -64,7 +64,7 @@ def _compiled(case: Case, out: Path, steps: Sequence[Step]) -> Candidate:
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     place, notes = out / "bundle", []
     try:
-        tamis.compile(recipe=path, out=place)
+        tamis.compile(recipe=path, out=place, force=True)
     except tamis.BudgetMissedError as error:
         place = out / "bundle.missed"
         notes = [error.message]

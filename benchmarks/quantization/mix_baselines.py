@@ -86,7 +86,7 @@ class Bench:
         )
         context = replace(made.context(plan.target), judge=judge)
         steps = [step for step in plan.steps if step.name != QuantizeStatic.name]
-        model = Pipeline(context, verifier, judge, Phases(), True).run(made.model, tuple(steps)).model
+        model = Pipeline(context, verifier, judge, Phases(), quiet=True).run(made.model, tuple(steps)).model
         name_nodes(model)
         return judge, model, context
 

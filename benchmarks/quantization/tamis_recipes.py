@@ -23,7 +23,7 @@ def by_recipe(name: str) -> Maker:
         recipe["budget"] = {"accuracy": {"max_drop": case.max_drop}}
         path = out / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        bundle = tamis.compile(recipe=path, out=out / "bundle")
+        bundle = tamis.compile(recipe=path, out=out / "bundle", force=True)
         undone = [f"{step.name} {step.verdict}: {step.reason}" for step in bundle.report.steps if step.reason]
         return Candidate(out / "bundle", "tamis", tuple(undone))
 

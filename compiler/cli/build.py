@@ -14,7 +14,7 @@ from tamis.compiler.errors import UsageError
 if TYPE_CHECKING:
     from tamis.compiler.bundle import Bundle
     from tamis.compiler.manifest import StepRecord
-    from tamis.compiler.recipe_file import LoadedRecipe
+    from tamis.compiler.recipe_file import LoadedRecipe, MergedRecipe
 
 Source = Annotated[
     Path, typer.Argument(help="A recipe (.yaml or the name of a shipped one), or an ONNX model (with -r).")
@@ -40,19 +40,28 @@ def compile(
     set_: Set = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
+    force: Annotated[bool, typer.Option("--force", help="Build all of it, even if the bundle is up to date.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Compile a model by a recipe into a bundle that meets its budgets, or fail and say why."""
-    from tamis.compiler.driver import compile_recipe
+    from tamis.compiler.bundle import open_bundle
+    from tamis.compiler.incremental.make import make
 
-    loaded = load_recipe(source, recipe, model, target, set_, calibration, evaluation)
-    bundles = compile_recipe(loaded, out, quiet=quiet or as_json)
+    merged = merge_recipe(source, recipe, model, target, set_, calibration, evaluation)
+    made = make(merged, out, force=force, quiet=quiet or as_json)
     if as_json:
-        emit_json([{"path": str(b.path), "report": b.report.model_dump(mode="json")} for b in bundles])
+        states = {"state": made.state, "up_to_date": made.state == "up to date"}
+        bundles = [open_bundle(path, check=False) for path in made.paths]
+        emit_json([{"path": str(b.path), **states, "report": b.report.model_dump(mode="json")} for b in bundles])
         return
-    for bundle in bundles:
-        report(bundle)
+    for path in made.paths:
+        if made.state == "up to date":
+            typer.echo(f"up to date: {path}")
+            continue
+        report(open_bundle(path, check=False))
+        if made.state == "restored":
+            typer.echo("taken from the cache as it was built before; '--force' builds and measures anew")
 
 
 def plan(
@@ -97,7 +106,20 @@ def load_recipe(
     evaluation: Path | None,
 ) -> LoadedRecipe:
     """The recipe that the arguments of a command name, with their overrides."""
-    from tamis.compiler.overrides import load_for
+    return merge_recipe(source, recipe, model, target, sets, calibration, evaluation).checked()
+
+
+def merge_recipe(
+    source: Path,
+    recipe: str | None,
+    model: Path | None,
+    target: str | None,
+    sets: list[str] | None,
+    calibration: Path | None,
+    evaluation: Path | None,
+) -> MergedRecipe:
+    """As ``load_recipe``, unchecked."""
+    from tamis.compiler.overrides import merge_for
 
     is_model = source.suffix == ".onnx"
     if is_model and model is not None:
@@ -108,7 +130,7 @@ def load_recipe(
         )
     if not is_model and recipe is not None:
         raise UsageError("two recipes", found=f"{source} and -r {recipe}", fix="with -r, give the .onnx model first")
-    return load_for(
+    return merge_for(
         recipe if recipe is not None else str(source),
         model=source if is_model else model,
         target=target,

@@ -83,9 +83,10 @@ def compile(
     target: str | None = None,
     data: Mapping[str, str | Path] | None = None,
     set: Mapping[str, Any] | None = None,
+    force: bool = False,
     quiet: bool = True,
 ) -> Bundle:
-    """Compile a model by a recipe and write a bundle.
+    """Compile a model by a recipe and write a bundle, unless the bundle that is there is up to date.
 
     Args:
         model: The ONNX model; None if the recipe names one.
@@ -95,6 +96,7 @@ def compile(
         data: ``{"calibration": path, "evaluation": path}`` of npz files, folders or CSV files; relative to the
             working directory.
         set: Overrides, e.g. ``{"passes.quantize-dynamic.weights": "uint8"}``.
+        force: Build all of it, even if the bundle is up to date or in the cache.
         quiet: No progress bars.
 
     Returns:
@@ -103,11 +105,13 @@ def compile(
     Raises:
         TamisError: One of its subclasses; see ``tamis.compiler.errors``.
     """
-    from tamis.compiler.driver import compile_recipe
-    from tamis.compiler.overrides import load_for
+    from tamis.compiler.bundle import open_bundle
+    from tamis.compiler.incremental.make import make
+    from tamis.compiler.overrides import merge_for
 
-    loaded = load_for(recipe, model=model, target=target, data=data or {}, sets=set or {})
-    return compile_recipe(loaded, Path(out), quiet=quiet)[0]
+    merged = merge_for(recipe, model=model, target=target, data=data or {}, sets=set or {})
+    made = make(merged, Path(out), force=force, quiet=quiet)
+    return open_bundle(made.paths[0], check=False)
 
 
 def load(path: str | Path) -> LoadedModel:

@@ -80,10 +80,9 @@ def hold_alone(graph: Graph, chosen: Sequence[Step]) -> None:
         Broken: See there.
     """
     judge = verifier(graph.model, graph.spec)
-    start = judge.reference
     for step in chosen:
-        hold(step, graph.model, graph.spec, judge)
-        judge.go_back(start)
+        if hold(step, graph.model, graph.spec, judge) is not graph.model:
+            judge.accept_model(graph.model)
 
 
 def hold(step: Step, before: ir.Model, spec: InputSpec, judge: Verifier) -> ir.Model:

@@ -1,0 +1,120 @@
+"""``tamis compile`` as a step of a build: leave what is up to date, take what the cache has, build the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue
+
+from tamis.compiler.bundle import is_bundle
+from tamis.compiler.cache.entry import BlobLostError, Entry
+from tamis.compiler.incremental.build_key import BuildKey, build_key
+from tamis.compiler.incremental.stamp import stamped, write_stamp
+from tamis.compiler.recipe_file import MergedRecipe
+from tamis.compiler.staging import check_output, staged
+
+if TYPE_CHECKING:
+    from tamis.compiler.cache.store import Store
+
+ARCHIVE = ".zip"
+KIND = "bundle"
+State = Literal["built", "restored", "up to date"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a build came to.
+
+    Args:
+        paths: The bundles, in the recipe's order.
+        state: Whether they were built, taken from the cache, or left as they were.
+        files: What the build read; None if that cannot be told.
+    """
+
+    paths: tuple[Path, ...]
+    state: State
+    files: tuple[Path, ...] | None
+
+
+def make(
+    merged: MergedRecipe, out: Path, *, force: bool = False, quiet: bool = False, more: Mapping[str, JsonValue] = {}
+) -> Made:
+    """See to it that ``out`` holds the bundles of a recipe.
+
+    Args:
+        merged: The recipe.
+        out: As for ``compile_recipe``.
+        force: Build all of it, whatever is there already.
+        quiet: No progress bars.
+        more: What else the bundles depend on.
+
+    Raises:
+        TamisError: As ``compile_recipe``.
+    """
+    from tamis.compiler.cache.store import open_store
+
+    out = out.absolute()
+    store = open_store()
+    key = build_key(merged, store, more)
+    if key is not None and not force:
+        if found := stamped(out, key.digest):
+            return Made(tuple(found), "up to date", key.files)
+        if store is not None and (entry := store.get(key.digest, check=True)):
+            with suppress(BlobLostError):
+                return Made(_restore(store, entry, out), "restored", key.files)
+    return _build(merged, out, key, None if force else store, more, quiet=quiet)
+
+
+def _build(
+    merged: MergedRecipe,
+    out: Path,
+    key: BuildKey | None,
+    store: Store | None,
+    more: Mapping[str, JsonValue],
+    *,
+    quiet: bool,
+) -> Made:
+    from tamis.compiler.driver import compile_recipe
+
+    def finish(folders: list[Path]) -> None:
+        """Stamp the bundles with the key as it is now, after searches have added their records, and keep them."""
+        now = build_key(merged, store, more)
+        if now is None or key is None or now.inputs != key.inputs:
+            return
+        write_stamp(folders, now.digest)
+        if store is not None:
+            _keep(store, now.digest, folders, str(merged.tree.mapping["model"].value))
+
+    bundles = compile_recipe(merged.checked(), out, store=store, finish=finish, quiet=quiet)
+    return Made(tuple(bundle.path for bundle in bundles), "built", key.files if key else None)
+
+
+def _keep(store: Store, key: str, folders: list[Path], model: str) -> None:
+    names = [folder.name for folder in folders] if len(folders) > 1 else [""]
+    files = {
+        "/".join(filter(None, (name, path.relative_to(folder).as_posix()))): path
+        for name, folder in zip(names, folders, strict=True)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    store.put(key, KIND, {"targets": list(names), "model": model}, files)
+
+
+def _restore(store: Store, entry: Entry, out: Path) -> tuple[Path, ...]:
+    from tamis.compiler.bundle import write_archive
+
+    targets = entry.data["targets"]
+    names = [str(name) for name in targets] if isinstance(targets, list) else []
+    check_output(out, is_bundle)
+    with staged(out, replaceable=is_bundle) as staging:
+        for name, record in entry.files.items():
+            path = staging.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.restore(record, path)
+        if out.suffix == ARCHIVE:
+            write_archive(staging.folder, staging.folder / staging.out.name)
+    return tuple(out / name if name else out for name in names)

@@ -1,0 +1,81 @@
+"""Models in the cache: the graph as one file, each large weight as one of its own, so that steps share what they leave alone."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from tamis.compiler.manifest import FileRecord
+from tamis.compiler.model_file import in_memory, initializers, reference_to, swapped
+
+if TYPE_CHECKING:
+    from tamis.compiler.cache.store import Store
+
+GRAPH = "graph"
+LARGE = 1 << 14
+"""Weights of so many bytes or more are files of their own."""
+
+
+@dataclass
+class ModelStore:
+    """Puts models into the cache and gets them back.
+
+    Args:
+        store: The cache.
+    """
+
+    store: Store
+    _known: dict[int, tuple[weakref.ref[ir.TensorProtocol], FileRecord]] = field(default_factory=dict, init=False)
+    """Weights that this process has put or got, by identity: clones of a model share them."""
+
+    def put(self, model: ir.Model) -> dict[str, FileRecord]:
+        """The files of a model, all of them in the cache now; the model is left as it was."""
+        files: dict[str, FileRecord] = {}
+
+        def instead(tensor: ir.TensorProtocol) -> ir.TensorProtocol | None:
+            if tensor.nbytes < LARGE or tensor.dtype == ir.DataType.STRING:
+                return in_memory(tensor)
+            record = self._record(tensor)
+            files[record.sha256] = record
+            return reference_to(record.sha256, tensor)
+
+        with swapped(model, instead):
+            graph = ir.to_proto(model).SerializeToString(deterministic=True)
+        return {GRAPH: self.store.add(graph), **files}
+
+    def get(self, files: Mapping[str, FileRecord]) -> ir.Model:
+        """The model of ``put``'s files; weights are mapped when they are first read."""
+        proto = onnx.ModelProto.FromString(self.store.blob(files[GRAPH]).read_bytes())
+        model: ir.Model = ir.from_proto(proto)
+        for value, tensor in list(initializers(model)):
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = self._mapped(tensor, files[str(tensor.location)])
+        return model
+
+    def _record(self, tensor: ir.TensorProtocol) -> FileRecord:
+        known = self._known.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        data = np.ascontiguousarray(tensor.numpy()) if tensor.dtype.bitwidth >= 8 else None
+        record = self.store.add(tensor.tobytes() if data is None else data.reshape(-1).view(np.uint8).data)
+        self._remember(tensor, record)
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.release()
+        return record
+
+    def _mapped(self, tensor: ir.ExternalTensor, record: FileRecord) -> ir.ExternalTensor:
+        path = self.store.blob(record)
+        found = ir.ExternalTensor(
+            path.name, 0, record.bytes, tensor.dtype, shape=tensor.shape, name=str(tensor.name), base_dir=path.parent
+        )
+        self._remember(found, record)
+        return found
+
+    def _remember(self, tensor: ir.TensorProtocol, record: FileRecord) -> None:
+        self._known[id(tensor)] = (weakref.ref(tensor), record)
