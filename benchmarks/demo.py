@@ -38,6 +38,7 @@ def main() -> None:
         out=arguments.out,
         data={"calibration": folder / "calibration.npz", "evaluation": folder / "evaluation.npz"},
         set={"inputs.x.shape": [1, 3, 48, 320], "data.evaluation.metric": "char-accuracy"},
+        force=True,
         quiet=False,
     )
     print(f"    {time.monotonic() - start:.1f} s", flush=True)

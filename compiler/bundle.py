@@ -25,13 +25,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from tamis.compiler.errors import BundleError
 from tamis.compiler.manifest import FileRecord, Manifest
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tamis.compiler.target import Artifact
 
 MANIFEST = "bundle.json"
@@ -185,6 +186,8 @@ def write_archive(folder: Path, archive: Path) -> None:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """``numpy.savez`` with fixed dates, so that the same arrays give the same bytes."""
+    import numpy as np
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for name, array in arrays.items():
             buffer = io.BytesIO()

@@ -20,6 +20,7 @@ class Outcome:
         broken: Lossy steps that were undone because they broke the accuracy budget -> by how much.
         short: Steps with a goal that they did not reach -> what was wanted and what they got.
         timings: Step -> raw measurements of its guard.
+        reused: How many of the steps an earlier compile took.
     """
 
     model: ir.Model
@@ -27,6 +28,7 @@ class Outcome:
     broken: dict[str, str] = field(default_factory=dict)
     short: dict[str, str] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
+    reused: int = 0
 
 
 @dataclass

@@ -82,6 +82,7 @@ def build_target(made: Prepared, plan: TargetPlan, folder: Path, session: Sessio
     measurements = {
         **measured,
         "guard": outcome.timings,
+        "reused_steps": outcome.reused,
         "tuning": tuning,
         "seconds": {k: round(v, 4) for k, v in phases.seconds.items()},
         "fingerprint": target.runtime.fingerprint(target.machine),

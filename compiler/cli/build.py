@@ -178,6 +178,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     accuracy = made.accuracy
     return {
         "bundle": bundle.path,
+        "cache": f"had {reused} of {len(made.steps)} steps" if (reused := measured.get("reused_steps")) else None,
         "runtime": made.target.note,
         "lowering": "; ".join(made.target.notes) or None,
         "executed": None

@@ -133,6 +133,7 @@ class Checkpoints:
             dict(data["broken"]),
             dict(data["short"]),
             dict(data["timings"]),
+            reused=done,
         )
         return Resumed(done, outcome, together)
 

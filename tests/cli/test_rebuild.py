@@ -127,6 +127,8 @@ def test_only_what_follows_a_change_is_taken_again(tamis: Command, project: Path
     taken.clear()
     compile_(tamis, "--set", "passes.convert-float16.on_violation=skip", out="resumed")
     assert taken == all_steps[all_steps.index("convert-float16") :]
+    measurements = json.loads((project / "resumed" / MEASUREMENTS).read_text())
+    assert measurements["reused_steps"] == all_steps.index("convert-float16")
     compile_(tamis, "--set", "passes.convert-float16.on_violation=skip", "--force", out="anew")
     assert contents(project / "resumed") == contents(project / "anew")
     manifests = [json.loads((project / name / "bundle.json").read_text()) for name in ("resumed", "out")]
