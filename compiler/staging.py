@@ -1,12 +1,14 @@
-"""Outputs that appear whole or not at all: write beside, fsync, rename.
+"""Outputs that appear whole or not at all: write beside, fsync, change places.
 
-Whatever ends the work in between (an error, Ctrl-C, a full disk), the staging folder is removed and the
-output path is as it was before.
+Whatever ends the work in between (an error, Ctrl-C, a full disk, ``kill -9``), the output path is as it was before, and
+never missing. The staging folder is removed; if its process was killed, the next one for the same path does it: the
+folder is locked while its process lives.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -15,8 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tamis.compiler.advisory_lock import lock
 from tamis.compiler.errors import OutputError, TamisError, WriteError
+from tamis.compiler.exchange import exchange
 
+MARK = ".tamis-"
+ASIDE = "old-"
+"""Folders beside the output ``out`` are called ``.out.tamis-*``; those with an earlier output ``.out.tamis-old-*``."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -55,7 +62,8 @@ def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Stagin
     check_output(out, replaceable)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        sweep(out)
+        folder, owned = _locked_folder(out, "")
     except OSError as error:
         raise write_error(error, out) from error
     try:
@@ -68,6 +76,35 @@ def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Stagin
         raise write_error(error, out) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(owned)
+
+
+def _locked_folder(out: Path, kind: str) -> tuple[Path, int]:
+    """A new folder beside ``out``, and the descriptor that locks it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}{MARK}{kind}", dir=out.parent))
+        handle = os.open(folder, os.O_RDONLY)
+        lock(handle, wait=True)
+        if folder.exists():
+            return folder, handle
+        os.close(handle)  # swept in the moment before it was locked
+
+
+def sweep(out: Path) -> None:
+    """Remove what killed processes have left beside ``out``, and put an output back that one of them had moved aside."""
+    for folder in out.parent.glob(f"{glob.escape(f'.{out.name}{MARK}')}*"):
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if lock(handle, wait=False):
+                aside = folder / out.name
+                if folder.name.startswith(f".{out.name}{MARK}{ASIDE}") and aside.exists() and not out.exists():
+                    aside.rename(out)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(handle)
 
 
 def check_output(out: Path, replaceable: Callable[[Path], bool]) -> None:
@@ -95,18 +132,26 @@ def _publish(source: Path, out: Path) -> None:
     for path in (*source.rglob("*"), source) if source.is_dir() else (source,):
         _fsync(path)
     if source.is_dir() and out.is_dir():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
-        out.rename(old / out.name)
-        try:
-            source.rename(out)
-        except BaseException:
-            (old / out.name).rename(out)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+        if not exchange(source, out):
+            _replace(source, out)
     else:
         source.replace(out)
     _fsync(out.parent)
+
+
+def _replace(source: Path, out: Path) -> None:
+    """Where paths cannot change places: ``out`` is missing for a moment, and comes back if the process is killed in it."""
+    aside, owned = _locked_folder(out, ASIDE)
+    try:
+        out.rename(aside / out.name)
+        try:
+            source.rename(out)
+        except BaseException:
+            (aside / out.name).rename(out)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.close(owned)
 
 
 def _fsync(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,54 @@ def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
     (tmp_path / "y.npz" / "a").write_text("")
     with pytest.raises(OutputError), staged_file(tmp_path / "y.npz"):
         pytest.fail("the body must not run")
+
+
+def test_a_reader_never_finds_the_output_missing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with staged(out, replaceable=always) as staging:
+        (staging.folder / "number").write_text("0")
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add("there" if out.exists() else "missing")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(50):
+        with staged(out, replaceable=always) as staging:
+            (staging.folder / "number").write_text(str(i))
+    done.set()
+    reader.join()
+    assert seen == {"there"}
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    dead = tmp_path / ".out.tamis-dead"
+    foreign = tmp_path / ".out.backup"
+    for folder in (dead, foreign):
+        folder.mkdir()
+        (folder / "file").write_text("1")
+    with staged(tmp_path / "out", replaceable=never) as living:
+        assert not dead.exists()
+        with staged(tmp_path / "out", replaceable=never) as second:
+            assert living.folder.exists()
+            (second.folder / "a").write_text("1")
+    assert foreign.exists()
+
+
+def test_where_paths_cannot_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamis.compiler.staging.exchange", lambda first, second: False)
+    out = tmp_path / "out"
+    for text in ("old", "new"):
+        with staged(out, replaceable=always) as staging:
+            (staging.folder / "a").write_text(text)
+    assert (out / "a").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    aside = tmp_path / ".out.tamis-old-killed"
+    aside.mkdir()
+    out.rename(aside / "out")
+    with staged(out, replaceable=always):
+        assert (out / "a").read_text() == "new", "what a killed process had moved aside is back"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
