@@ -40,26 +40,37 @@ def compile(
     set_: Set = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
+    depfile: Annotated[
+        Path | None, typer.Option(help="Write what was read there, as a rule for Make and Ninja.")
+    ] = None,
+    out_manifest: Annotated[
+        Path | None, typer.Option(help="Write the manifest there too, if it says something new.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build all of it, even if the bundle is up to date.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Compile a model by a recipe into a bundle that meets its budgets, or fail and say why."""
     from tamis.compiler.bundle import open_bundle
+    from tamis.compiler.depfile import targets_of, write_depfile, write_manifest
     from tamis.compiler.incremental.make import make
 
     merged = merge_recipe(source, recipe, model, target, set_, calibration, evaluation)
     made = make(merged, out, force=force, quiet=quiet or as_json)
+    bundles = [open_bundle(path, check=False) for path in made.paths]
+    if out_manifest is not None:
+        write_manifest(out_manifest, bundles)
+    if depfile is not None:
+        write_depfile(depfile, targets_of(out, bundles), made.files)
     if as_json:
         states = {"state": made.state, "up_to_date": made.state == "up to date"}
-        bundles = [open_bundle(path, check=False) for path in made.paths]
         emit_json([{"path": str(b.path), **states, "report": b.report.model_dump(mode="json")} for b in bundles])
         return
-    for path in made.paths:
+    for bundle in bundles:
         if made.state == "up to date":
-            typer.echo(f"up to date: {path}")
+            typer.echo(f"up to date: {bundle.path}")
             continue
-        report(open_bundle(path, check=False))
+        report(bundle)
         if made.state == "restored":
             typer.echo("taken from the cache as it was built before; '--force' builds and measures anew")
 

@@ -32,12 +32,13 @@ class Made:
     Args:
         paths: The bundles, in the recipe's order.
         state: Whether they were built, taken from the cache, or left as they were.
-        files: What the build read; None if that cannot be told.
+        files: What the build read: recipes, the model with its external data, samples; only recipes where samples come from
+            a plug-in.
     """
 
     paths: tuple[Path, ...]
     state: State
-    files: tuple[Path, ...] | None
+    files: tuple[Path, ...]
 
 
 def make(
@@ -90,7 +91,7 @@ def _build(
             _keep(store, now.digest, folders, str(merged.tree.mapping["model"].value))
 
     bundles = compile_recipe(merged.checked(), out, store=store, finish=finish, quiet=quiet)
-    return Made(tuple(bundle.path for bundle in bundles), "built", key.files if key else None)
+    return Made(tuple(bundle.path for bundle in bundles), "built", key.files if key else merged.files)
 
 
 def _keep(store: Store, key: str, folders: list[Path], model: str) -> None:

@@ -26,8 +26,13 @@ def main() -> None:
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os._exit(run(arguments))
-        print(f"pid {child}", flush=True)
-        print(f"end {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", flush=True)
+        say(f"pid {child}")
+        say(f"end {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
