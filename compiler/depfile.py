@@ -16,7 +16,7 @@ def targets_of(out: Path, bundles: Sequence[Bundle]) -> list[str]:
     if out.is_file():
         return [str(out)]
     places = [os.path.relpath(bundle.path, out.absolute()) for bundle in bundles]
-    return [os.path.normpath(os.path.join(out, place, MANIFEST)) for place in places]
+    return [os.path.normpath(out / place / MANIFEST) for place in places]
 
 
 def write_depfile(path: Path, targets: Iterable[str], files: Iterable[Path]) -> None:

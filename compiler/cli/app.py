@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tamis.compiler.cli import analyze, build, cache, catalog, contrast, deploy, device, doctor, scaffold, tune
+from tamis.compiler.cli import analyze, build, cache, catalog, check, contrast, deploy, device, doctor, scaffold, tune
 from tamis.compiler.cli.output import emit_error
 from tamis.compiler.errors import TamisError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 for function in (
     build.compile,
     build.plan,
+    check.check,
     tune.tune,
     deploy.run,
     deploy.verify,
