@@ -55,7 +55,7 @@ def matching_keys(store: Store, starts: Sequence[str]) -> list[str]:
     Raises:
         UsageError: None or several begin so.
     """
-    keys = list(store.all_keys())
+    keys = store.entries.all_keys()
     if not starts:
         return keys
     found = []
@@ -92,7 +92,7 @@ def export_archive(store: Store, file: Path, keys: Sequence[str], *, progress: U
                 left_out.append(key)
                 continue
             text = dump(entry)
-            tar.addfile(_info(store, store.entry_path(key), len(text)), io.BytesIO(text))
+            tar.addfile(_info(store, store.entries.path(key), len(text)), io.BytesIO(text))
             progress((index + 1) / len(keys))
     return Moved(len(keys) - len(left_out), len(blobs), sum(r.bytes for r in blobs), tuple(left_out))
 

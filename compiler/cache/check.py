@@ -85,8 +85,8 @@ def _blob_problem(store: Store, file: Stored) -> str | None:
 
 def _entry_problem(store: Store, file: Stored, lost: set[Path]) -> str | None:
     try:
-        entry = store.read(file.path.stem)
-        if store.entry_path(entry.key) != file.path:
+        entry = store.entries.read(file.path.stem)
+        if store.entries.path(entry.key) != file.path:
             return "is at the wrong place"
     except FileNotFoundError:
         return None if not file.path.exists() else "is at the wrong place"

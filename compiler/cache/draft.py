@@ -6,7 +6,6 @@ lock was left behind and can go; nothing else has to be cleaned up.
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import time
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tamis.compiler.advisory_lock import lock
+
 FOLDER = "drafts"
 ABANDONED_SECONDS = 24 * 3600.0
 """After so long an untouched draft is taken for left behind where files cannot be locked."""
-HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def draft(folder: Path) -> Iterator[Draft]:
 def _locked(drafts: Path) -> Draft:
     while True:
         handle, name = tempfile.mkstemp(dir=drafts)
-        _lock(handle, wait=True)
+        lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return Draft(os.fdopen(handle, "wb"), Path(name))
         os.close(handle)  # swept in the moment before it was locked
@@ -84,7 +84,7 @@ def _sweep(path: Path) -> bool:
     except OSError:
         return False
     try:
-        locked = _lock(handle, wait=False)
+        locked = lock(handle, wait=False)
         age = time.time() - os.fstat(handle).st_mtime
         if locked or (locked is None and age > ABANDONED_SECONDS):
             path.unlink()
@@ -94,16 +94,3 @@ def _sweep(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
-
-
-def _lock(handle: int, *, wait: bool) -> bool | None:
-    """Whether the lock was got; None if files cannot be locked here."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except ImportError:
-        return None
-    except OSError as error:
-        return False if error.errno in HELD else None
-    return True

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,9 @@ from pydantic import JsonValue
 from tamis.compiler.cache.blobs import Blobs, Content, copy_of, record_of
 from tamis.compiler.cache.complain import complain
 from tamis.compiler.cache.draft import draft, sweep
-from tamis.compiler.cache.entry import MAX_BYTES, MAX_FILES, BlobLostError, Entry, EntryError, check_digest, dump, parse
-from tamis.compiler.cache.evict import ENTRIES, LEAVE, evict, note_written
+from tamis.compiler.cache.entries import Entries
+from tamis.compiler.cache.entry import MAX_BYTES, MAX_FILES, BlobLostError, Entry, EntryError, check_digest, dump
+from tamis.compiler.cache.evict import LEAVE, evict, note_written
 from tamis.compiler.errors import UsageError
 from tamis.compiler.manifest import FileRecord
 from tamis.compiler.tuning_database import default_path
@@ -52,6 +53,7 @@ class Store:
         self.limit = limit
         self.remote = remote
         self.blobs = Blobs(self.folder)
+        self.entries = Entries(self.folder)
         self._writable = True
         self._swept = False
 
@@ -132,45 +134,16 @@ class Store:
         """
         self.blobs.copy(record, to)
 
-    def all_keys(self) -> Iterator[str]:
-        """All keys, sorted."""
-        yield from sorted(path.stem for path in (self.folder / ENTRIES).glob("??/*.json"))
-
     def forget(self, key: str) -> None:
         """Remove an entry; its blobs go when they are the least recently used."""
         try:
-            self.entry_path(key).unlink(missing_ok=True)
+            self.entries.path(key).unlink(missing_ok=True)
         except OSError as error:
             self._give_up(error)
 
-    def read(self, key: str) -> Entry:
-        """An entry as it is stored here, without its blobs and without marking it as used.
-
-        Raises:
-            EntryError: It is damaged, or ``key`` is not one.
-            FileNotFoundError: It is not here.
-        """
-        with self.entry_path(key).open("rb") as stream:
-            return parse(stream.read(MAX_BYTES + 1), key)
-
-    def entry_path(self, key: str) -> Path:
-        """Where an entry is, if it is there.
-
-        Raises:
-            EntryError: ``key`` is not one.
-        """
-        return self.folder / ENTRIES / check_digest(key)[:2] / f"{key}.json"
-
-    def used(self, key: str) -> float:
-        """When an entry was used last, seconds since 1970; 0 if it is not here."""
-        try:
-            return self.entry_path(key).stat().st_mtime
-        except OSError:
-            return 0.0
-
     def _local(self, key: str) -> Entry | None:
         try:
-            entry = self.read(key)
+            entry = self.entries.read(key)
         except EntryError:
             self.forget(key)
             return None
@@ -179,7 +152,7 @@ class Store:
         if not all(map(self.blobs.has, entry.files.values())):
             self.forget(key)
             return None
-        self._touch([self.entry_path(key), *map(self.blobs.path, entry.files.values())])
+        self._touch([self.entries.path(key), *map(self.blobs.path, entry.files.values())])
         return entry
 
     def _checked(self, entry: Entry | None, check: bool) -> Entry | None:
@@ -217,12 +190,9 @@ class Store:
         Raises:
             OSError: It cannot be written.
         """
-        text = dump(entry)
-        with draft(self.folder) as made:
-            made.stream.write(text)
-            made.publish(self.entry_path(entry.key))
-        self._touch([self.entry_path(entry.key), *map(self.blobs.path, entry.files.values())])
-        self.wrote(len(text))
+        size = self.entries.write(entry)
+        self._touch([self.entries.path(entry.key), *map(self.blobs.path, entry.files.values())])
+        self.wrote(size)
 
     def _keep(self, entry: Entry) -> bool:
         if not self._writable:

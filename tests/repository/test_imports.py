@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "recipes": (),
     "src": ("tamis.compiler",),
 }
-HEAVY = {"onnxruntime", "onnxsim", "torch", "rich", "scipy", "optuna", "dask", "matplotlib"}
+HEAVY = {"onnxruntime", "onnxsim", "torch", "rich", "scipy", "optuna", "dask", "fsspec", "matplotlib"}
 COMPILERS = {"tvm", "tvm_ffi"}
 ENTRIES = {
     f"tamis.targets.tvm.{name}" for name in ("runtime", "child", "precheck", "legalize", "loaded_library", "settings")
