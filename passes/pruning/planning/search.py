@@ -1,7 +1,7 @@
 """Search for the units that go: allocate, take out, measure, correct, until a goal is reached.
 
 A latency goal is reached by measurement: what an allocation really takes, from end to end, corrects the predictions, and
-the next allocation aims accordingly. With several steps, each goes the same part of the way, and the importance of units
+the next allocation aims accordingly, always between what was too much and what was too little. With several steps, each goes the same part of the way, and the importance of units
 is taken anew from the repaired model.
 """
 
@@ -23,6 +23,7 @@ from tamis.passes.pruning.axes.axis_graph import AxisGraph
 from tamis.passes.pruning.axes.group import Group
 from tamis.passes.pruning.importance.curve import Curve
 from tamis.passes.pruning.importance.scores import score_groups
+from tamis.passes.pruning.planning.aim import Aim
 from tamis.passes.pruning.planning.goal import SLACK, Goal, Kind, cost_of
 from tamis.passes.pruning.planning.pruner import Cut, Pruner
 from tamis.passes.pruning.planning.renamed_cost import RenamedCost
@@ -143,14 +144,14 @@ class Search:
         self, goal: Goal, curves: Mapping[Group, Curve], cost: Cost, done: float, steps: int
     ) -> tuple[Cut, float, float | None]:
         """Units to take out, with what is predicted and measured of the result, as parts of the whole."""
-        wanted = goal.part / done
+        aim = Aim(goal.part, min(goal.part / done, 1.0))
         tried: list[tuple[Allocation, Cut, float]] = []
         for _ in range(ROUNDS if goal.kind == "latency" else 1):
             allocation = allocate(
                 list(curves),
                 curves,
                 cost,
-                min(wanted, 1.0),
+                aim.part,
                 method=self.method,
                 multiple=self.multiple,
                 min_keep=self.min_keep ** (1 / steps),
@@ -166,7 +167,7 @@ class Search:
             tried.append((allocation, cut, measured))
             if goal.part / SLACK <= measured <= goal.part * SLACK:
                 break
-            wanted *= goal.part / measured
+            aim.correct(measured)
         if not tried:
             return {}, done, None
         fits = [each for each in tried if each[2] <= goal.part * SLACK]
