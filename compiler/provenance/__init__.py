@@ -1,0 +1,1 @@
+"""Where a bundle comes from: its bill of materials and its signature."""
