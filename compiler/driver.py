@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tamis.compiler.bundle import Bundle, is_bundle, open_bundle, write_archive
 from tamis.compiler.choose_runtime import build
 from tamis.compiler.errors import BudgetMissedError, UsageError
+from tamis.compiler.loader.write_loader import add_loader
 from tamis.compiler.phases import Phases
 from tamis.compiler.prepare import Prepared, prepare
 from tamis.compiler.recipe_file import LoadedRecipe
@@ -28,6 +29,7 @@ def compile_recipe(
     *,
     store: Store | None = None,
     finish: Callable[[list[Path]], None] | None = None,
+    loader: bool = False,
     quiet: bool = False,
 ) -> list[Bundle]:
     """Compile for every target of the recipe and publish the bundles, all or none.
@@ -38,6 +40,7 @@ def compile_recipe(
             bundle a target. A bundle that stands there already is replaced.
         store: Has what steps made of models in earlier compiles, and keeps what they make now.
         finish: Gets the finished bundles, all budgets met, before they are published.
+        loader: Write a loader that needs no tamis into each bundle.
         quiet: No progress bars.
 
     Returns:
@@ -62,6 +65,8 @@ def compile_recipe(
         for plan, folder in zip(made.plans, folders, strict=True):
             folder.mkdir(exist_ok=True)
             found = build(made, plan, folder, session)
+            if loader:
+                add_loader(folder)
             missed += [f"target {plan.target.name}: {m}" if len(made.plans) > 1 else m for m in found]
         if missed:
             staging.out = out.with_name(f"{out.stem}.missed{out.suffix}")

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.link import HERE, Link
+from tamis.compiler.loader.loader_source import LoaderSource
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.tuning_database import TuningDatabase
 from tamis.compiler.weight_kernels import WeightKernels
@@ -194,6 +195,11 @@ class Runtime(ABC, Generic[RuntimeOptionsT]):
     def deploy(self, folder: Path, artifact: Artifact) -> Runner:
         """Load an artifact into this process, as an application does."""
         return self.load(folder, artifact)
+
+    @classmethod
+    def loader_source(cls, artifact: Artifact) -> LoaderSource | None:
+        """How a loader without tamis opens ``artifact``; None if it cannot. The same artifact gives the same text."""
+        return None
 
     @abstractmethod
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:

@@ -46,6 +46,9 @@ def compile(
     out_manifest: Annotated[
         Path | None, typer.Option(help="Write the manifest there too, if it says something new.")
     ] = None,
+    with_loader: Annotated[
+        bool, typer.Option("--with-loader", help="Add tamis_bundle.py, which runs the bundle without tamis.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Build all of it, even if the bundle is up to date.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -56,7 +59,7 @@ def compile(
     from tamis.compiler.incremental.make import make
 
     merged = merge_recipe(source, recipe, model, target, set_, calibration, evaluation)
-    made = make(merged, out, force=force, quiet=quiet or as_json)
+    made = make(merged, out, force=force, loader=with_loader, quiet=quiet or as_json)
     bundles = [open_bundle(path, check=False) for path in made.paths]
     if out_manifest is not None:
         write_manifest(out_manifest, bundles)

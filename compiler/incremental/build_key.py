@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import JsonValue
 
 from tamis.compiler.errors import TamisError
 from tamis.compiler.incremental.code_digest import code_digest
@@ -44,13 +41,13 @@ class BuildKey:
     files: tuple[Path, ...]
 
 
-def build_key(merged: MergedRecipe, store: Store | None, more: Mapping[str, JsonValue]) -> BuildKey | None:
+def build_key(merged: MergedRecipe, store: Store | None, *, loader: bool = False) -> BuildKey | None:
     """The key of a compile for all targets of a recipe.
 
     Args:
         merged: The recipe; it may be wrong.
         store: Remembers which files hold the weights of a model.
-        more: What else the bundle depends on.
+        loader: The bundles get a loader of their own.
 
     Returns:
         None if what it depends on cannot be told from files: something is missing or wrong, or samples come from a plug-in.
@@ -74,7 +71,7 @@ def build_key(merged: MergedRecipe, store: Store | None, more: Mapping[str, Json
         "machines": machines,
         "code": code_digest(),
         "versions": versions(),
-        "more": dict(more),
+        "loader": loader,
     }
     inputs = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     digest = hashlib.sha256(f"{inputs} {records}".encode()).hexdigest()

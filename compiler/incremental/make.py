@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from pydantic import JsonValue
 
 from tamis.compiler.bundle import is_bundle
 from tamis.compiler.cache.entry import BlobLostError, Entry
@@ -42,7 +39,12 @@ class Made:
 
 
 def make(
-    merged: MergedRecipe, out: Path, *, force: bool = False, quiet: bool = False, more: Mapping[str, JsonValue] = {}
+    merged: MergedRecipe,
+    out: Path,
+    *,
+    force: bool = False,
+    loader: bool = False,
+    quiet: bool = False,
 ) -> Made:
     """See to it that ``out`` holds the bundles of a recipe.
 
@@ -50,8 +52,8 @@ def make(
         merged: The recipe.
         out: As for ``compile_recipe``.
         force: Build all of it, whatever is there already.
+        loader: Write a loader that needs no tamis into each bundle.
         quiet: No progress bars.
-        more: What else the bundles depend on.
 
     Raises:
         TamisError: As ``compile_recipe``.
@@ -60,14 +62,14 @@ def make(
 
     out = out.absolute()
     store = open_store()
-    key = build_key(merged, store, more)
+    key = build_key(merged, store, loader=loader)
     if key is not None and not force:
         if found := stamped(out, key.digest):
             return Made(tuple(found), "up to date", key.files)
         if store is not None and (entry := store.get(key.digest, check=True)):
             with suppress(BlobLostError):
                 return Made(_restore(store, entry, out), "restored", key.files)
-    return _build(merged, out, key, None if force else store, more, quiet=quiet)
+    return _build(merged, out, key, None if force else store, loader=loader, quiet=quiet)
 
 
 def _build(
@@ -75,22 +77,22 @@ def _build(
     out: Path,
     key: BuildKey | None,
     store: Store | None,
-    more: Mapping[str, JsonValue],
     *,
+    loader: bool,
     quiet: bool,
 ) -> Made:
     from tamis.compiler.driver import compile_recipe
 
     def finish(folders: list[Path]) -> None:
         """Stamp the bundles with the key as it is now, after searches have added their records, and keep them."""
-        now = build_key(merged, store, more)
+        now = build_key(merged, store, loader=loader)
         if now is None or key is None or now.inputs != key.inputs:
             return
         write_stamp(folders, now.digest)
         if store is not None:
             _keep(store, now.digest, folders, str(merged.tree.mapping["model"].value))
 
-    bundles = compile_recipe(merged.checked(), out, store=store, finish=finish, quiet=quiet)
+    bundles = compile_recipe(merged.checked(), out, store=store, finish=finish, loader=loader, quiet=quiet)
     return Made(tuple(bundle.path for bundle in bundles), "built", key.files if key else merged.files)
 
 

@@ -84,6 +84,7 @@ def compile(
     data: Mapping[str, str | Path] | None = None,
     set: Mapping[str, Any] | None = None,
     force: bool = False,
+    with_loader: bool = False,
     quiet: bool = True,
 ) -> Bundle:
     """Compile a model by a recipe and write a bundle, unless the bundle that is there is up to date.
@@ -97,6 +98,7 @@ def compile(
             working directory.
         set: Overrides, e.g. ``{"passes.quantize-dynamic.weights": "uint8"}``.
         force: Build all of it, even if the bundle is up to date or in the cache.
+        with_loader: Add ``tamis_bundle.py`` to the bundle, which runs it without tamis.
         quiet: No progress bars.
 
     Returns:
@@ -110,7 +112,7 @@ def compile(
     from tamis.compiler.overrides import merge_for
 
     merged = merge_for(recipe, model=model, target=target, data=data or {}, sets=set or {})
-    made = make(merged, Path(out), force=force, quiet=quiet)
+    made = make(merged, Path(out), force=force, loader=with_loader, quiet=quiet)
     return open_bundle(made.paths[0], check=False)
 
 

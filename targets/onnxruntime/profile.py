@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from tamis.compiler.alone import alone
 from tamis.compiler.errors import RuntimeFailureError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.target import NodeTime
@@ -80,13 +81,14 @@ def _run(
     runner: SessionRunner, feeds: Feeds, seconds: float, nodes: int, progress: Callable[[float, str], None]
 ) -> None:
     most = max(FEWEST_RUNS, MAX_EVENTS // max(nodes, 1))
-    for _ in range(WARM_UP_RUNS):
-        runner(feeds)
-    begun, runs = time.perf_counter(), 0
-    while runs < FEWEST_RUNS or (time.perf_counter() - begun < seconds and runs < most):
-        runner(feeds)
-        runs += 1
-        progress(min(1.0, (time.perf_counter() - begun) / seconds), "")
+    with alone(progress):
+        for _ in range(WARM_UP_RUNS):
+            runner(feeds)
+        begun, runs = time.perf_counter(), 0
+        while runs < FEWEST_RUNS or (time.perf_counter() - begun < seconds and runs < most):
+            runner(feeds)
+            runs += 1
+            progress(min(1.0, (time.perf_counter() - begun) / seconds), "")
 
 
 def times_of(events: Sequence[Event], nodes: Sequence[ir.Node]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -15,6 +15,7 @@ from pydantic import JsonValue, ValidationError
 from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.int8_kernels import Int8Kernels
+from tamis.compiler.loader.loader_source import LoaderSource
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.model_file import save_model
 from tamis.compiler.target import Artifact, NodeTime, Runner, Runtime, TuneBudget, TuneResult
@@ -30,6 +31,7 @@ from tamis.targets.onnxruntime.decompose_lrn import DecomposeLrn
 from tamis.targets.onnxruntime.fuse_attention import FuseAttention
 from tamis.targets.onnxruntime.int8_kernels import int8_kernels
 from tamis.targets.onnxruntime.kernels import unsupported_nodes
+from tamis.targets.onnxruntime.loader import loader_source
 from tamis.targets.onnxruntime.memory_model import open_in_memory, optimized_in_memory
 from tamis.targets.onnxruntime.pad_channels import PadChannels
 from tamis.targets.onnxruntime.prelu_to_relu import PreluToRelu
@@ -236,6 +238,11 @@ class OnnxRuntime(Runtime[OnnxRuntimeOptions]):
                 environment=qemu.environment(settings.emulated_cpu),
             )
         return SessionRunner(str(path), _here(settings), where=str(path))
+
+    @classmethod
+    def loader_source(cls, artifact: Artifact) -> LoaderSource:
+        """A session with the artifact's settings."""
+        return loader_source(Settings.model_validate(dict(artifact.settings)))
 
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
         """A session on a model in memory; weights are shared with the model, not copied.

@@ -17,6 +17,7 @@ from tamis.compiler.errors import LoweringError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds, GraphPass
 from tamis.compiler.int8_kernels import Int8Kernels
 from tamis.compiler.link import HERE, Link
+from tamis.compiler.loader.loader_source import LoaderSource
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.target import Artifact, Runner, Runtime, TuneBudget, TuneResult
 from tamis.compiler.tuning_database import TuningDatabase
@@ -31,11 +32,12 @@ from tamis.targets.tvm.int8_kernels import int8_kernels
 from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.legalize import LEGALIZATION
 from tamis.targets.tvm.loaded_library import LoadedLibrary, library_kind
+from tamis.targets.tvm.loader import loader_source
 from tamis.targets.tvm.notes import lowering_notes
 from tamis.targets.tvm.precheck import unsupported_nodes
 from tamis.targets.tvm.request import compile_request
 from tamis.targets.tvm.rpc.reach import DEVICE_MODEL, device_settings, unreachable
-from tamis.targets.tvm.settings import Settings, TensorSpec, TvmOptions
+from tamis.targets.tvm.settings import Settings, TvmOptions, input_specs
 from tamis.targets.tvm.tuner import Tuner
 
 HINT = "pip install 'tamis[tvm]'"
@@ -174,7 +176,7 @@ class Tvm(Runtime[TvmOptions]):
         database: TuningDatabase,
     ) -> Artifact:
         facts = {
-            "inputs": _inputs(model),
+            "inputs": input_specs(model),
             "outputs": [str(value.name) for value in model.graph.outputs],
             "emulated_cpu": machine.llvm.cpu if self.link.kind == "qemu" else None,
             "gpu": machine.gpu and machine.gpu.compute,
@@ -201,6 +203,11 @@ class Tvm(Runtime[TvmOptions]):
         if self.link.kind == "qemu":
             return self.load(folder, artifact)
         return LoadedLibrary(folder / artifact.files[0], artifact.settings)
+
+    @classmethod
+    def loader_source(cls, artifact: Artifact) -> LoaderSource | None:
+        """The library in the application's process; None for GPUs."""
+        return loader_source(artifact.settings)
 
     def load_model(self, model: ir.Model, *, optimize: bool = True) -> Runner:
         """Compile for the machine at hand and load."""
@@ -286,14 +293,3 @@ def _not_installed() -> str | None:
         if found != wanted:
             return f"{name} {found} is installed, but {wanted} is needed; {HINT}"
     return None
-
-
-def _inputs(model: ir.Model) -> list[dict[str, Any]]:
-    found = []
-    for value in model.graph.inputs:
-        if value.name in model.graph.initializers:
-            continue
-        assert value.shape is not None and value.dtype is not None and value.name is not None
-        shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape)
-        found.append(TensorSpec(name=value.name, dtype=value.dtype.numpy().name, shape=shape).model_dump())
-    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tamis.compiler.target import RuntimeOptions
@@ -65,3 +66,15 @@ class Settings(BaseModel):
     def to_json(self) -> dict[str, JsonValue]:
         """As stored in an artifact."""
         return self.model_dump(mode="json")
+
+
+def input_specs(model: ir.Model) -> list[dict[str, Any]]:
+    """The inputs that must be fed, as ``TensorSpec`` data."""
+    found = []
+    for value in model.graph.inputs:
+        if value.name in model.graph.initializers:
+            continue
+        assert value.shape is not None and value.dtype is not None and value.name is not None
+        shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape)
+        found.append(TensorSpec(name=value.name, dtype=value.dtype.numpy().name, shape=shape).model_dump())
+    return found
