@@ -11,9 +11,19 @@
 makes `model.zip`. All files that the recipe reads stand in `srcs`: Bazel shows an action nothing else.
 """
 
+# Bazel keeps results itself, and its sandbox has no folder to write to that lasts.
+_COMMAND = """
+set -eu
+TAMIS_CACHE_DIR=$(mktemp -d)
+trap 'rm -rf "$TAMIS_CACHE_DIR"' EXIT
+export TAMIS_CACHE=off TAMIS_CACHE_DIR
+"$@"
+"""
+
 def _tamis_bundle_impl(ctx):
     bundle = ctx.actions.declare_file(ctx.label.name + ".zip")
     arguments = ctx.actions.args()
+    arguments.add(ctx.attr.tamis)
     arguments.add("compile")
     if ctx.file.model:
         arguments.add(ctx.file.model)
@@ -29,8 +39,8 @@ def _tamis_bundle_impl(ctx):
     inputs = [ctx.file.recipe] + ctx.files.srcs
     if ctx.file.model:
         inputs.append(ctx.file.model)
-    ctx.actions.run(
-        executable = ctx.attr.tamis,
+    ctx.actions.run_shell(
+        command = _COMMAND,
         arguments = [arguments],
         inputs = inputs,
         outputs = [bundle],

@@ -57,10 +57,16 @@ function(tamis_compile)
     list(APPEND command --set "${change}")
   endforeach()
 
+  # Ninja sees by itself that a bundle was left as it was, and then leaves what depends on it; Make wants it younger.
+  set(touch "")
+  if(NOT CMAKE_GENERATOR MATCHES "Ninja")
+    set(touch COMMAND "${CMAKE_COMMAND}" -E touch "${arg_OUTPUT}/bundle.json")
+  endif()
+
   add_custom_command(
     OUTPUT "${arg_OUTPUT}/bundle.json"
     COMMAND "${TAMIS_EXECUTABLE}" compile ${command} --out "${arg_OUTPUT}" --depfile "${arg_OUTPUT}.d" --quiet
-    COMMAND "${CMAKE_COMMAND}" -E touch "${arg_OUTPUT}/bundle.json"
+    ${touch}
     DEPENDS ${sources}
     DEPFILE "${arg_OUTPUT}.d"
     COMMENT "tamis ${arg_TARGET}"

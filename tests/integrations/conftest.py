@@ -18,10 +18,14 @@ WRAPPER = """#!{python}
 import os, sys
 with open({log!r}, "a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
-from tamis.compiler import guard, target_build
 from tamis.compiler.cli.app import run
-target_build.MEASURE_SECONDS = 0.01
-guard.guard.__kwdefaults__["seconds"] = 0.01
+from tamis.compiler.incremental import make
+def brief(*arguments, really=make._build, **options):
+    from tamis.compiler import guard, target_build
+    target_build.MEASURE_SECONDS = 0.01
+    guard.guard.__kwdefaults__["seconds"] = 0.01
+    return really(*arguments, **options)
+make._build = brief
 sys.exit(run(sys.argv[1:]))
 """
 
