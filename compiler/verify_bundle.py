@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tamis.compiler.machine import find_machine
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.manifest import NODES_NAMED
 from tamis.compiler.model_file import load_model
+from tamis.compiler.verify_strict import Remeasured, remeasure, require_no_warnings
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class BundleReport:
         replays: Every golden output with its error and tolerance.
         warnings: What differs between this machine and the one that the bundle was built for, without harm to
             the results: timings may differ.
+        speed: The ratio over the model as given, measured again; None if it was not.
     """
 
     bundle: Bundle
     replays: tuple[Replay, ...]
     warnings: tuple[str, ...]
+    speed: Remeasured | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as data, for ``--json``."""
@@ -40,21 +44,40 @@ class BundleReport:
             "files": len(self.bundle.report.files),
             "golden": [asdict(r) for r in self.replays],
             "warnings": list(self.warnings),
+            "speed": self.speed and self.speed.to_dict(),
             "ok": True,
         }
 
 
-def verify_bundle(path: Path) -> BundleReport:
+def verify_bundle(
+    path: Path,
+    *,
+    strict: bool = False,
+    model: Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> BundleReport:
     """Check digests, machine features and golden outputs of a bundle.
 
+    Args:
+        path: The bundle.
+        strict: Refuse what is a warning otherwise, and a runtime of another version.
+        model: The model as given, to measure the recorded ratio again.
+        progress: Of the measurement: gets (fraction done, ratio of the last pair).
+
     Raises:
-        BundleError: A file is missing or changed.
-        VerificationError: An int8 bundle was built for other integer units, or a golden output is not reproduced.
+        BundleError: A file is missing or changed, or there is no recorded ratio.
+        VerificationError: An int8 bundle was built for other integer units, a golden output is not reproduced, the
+            bundle is slower than recorded, or ``strict`` refuses the machine.
         TargetUnavailableError: The bundle's runtime is not installed.
+        UsageError: ``model`` is not the model that the bundle was compiled from.
     """
     bundle = open_bundle(path)
     warnings = machine_warnings(bundle, find_machine("host"))
-    return BundleReport(bundle, tuple(replay(bundle, LoadedModel(bundle))), tuple(warnings))
+    if strict:
+        require_no_warnings(bundle, warnings)
+    replays = tuple(replay(bundle, LoadedModel(bundle)))
+    speed = remeasure(bundle, model, progress) if model is not None else None
+    return BundleReport(bundle, replays, tuple(warnings), speed)
 
 
 def machine_warnings(bundle: Bundle, here: Machine) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tamis.compiler.cli.output import Json, Quiet, emit_json, fields, table
+from tamis.compiler.cli.output import Json, emit_json, fields, table
 from tamis.compiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def compile(
         bool, typer.Option("--with-loader", help="Add tamis_bundle.py, which runs the bundle without tamis.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Build all of it, even if the bundle is up to date.")] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bars, and one line a bundle instead of the report.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile a model by a recipe into a bundle that meets its budgets, or fail and say why."""
@@ -70,8 +72,8 @@ def compile(
         emit_json([{"path": str(b.path), **states, "report": b.report.model_dump(mode="json")} for b in bundles])
         return
     for bundle in bundles:
-        if made.state == "up to date":
-            typer.echo(f"up to date: {bundle.path}")
+        if quiet or made.state == "up to date":
+            typer.echo(f"{made.state}: {bundle.path}")
             continue
         report(bundle)
         if made.state == "restored":

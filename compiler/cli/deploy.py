@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tamis.compiler.cli.output import Json, emit_json, fields, table
+from tamis.compiler.cli.output import Json, Quiet, emit_json, fields, table
 from tamis.compiler.errors import UsageError
 
 
@@ -53,12 +53,25 @@ def _edge(array: object, which: str) -> float | None:
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle: folder or zip.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse another machine and other versions; measure with --model.")
+    ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model as given: measure again how much faster the bundle is; with --strict."),
+    ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Check a bundle on this machine: digests, machine features, golden outputs."""
+    from tamis.compiler.progress import Progress
     from tamis.compiler.verify_bundle import verify_bundle
+    from tamis.compiler.verify_strict import NOT_MEASURED
 
-    found = verify_bundle(bundle)
+    if model is not None and not strict:
+        raise UsageError("is measured by a strict check only", where="--model", fix="add --strict")
+    with Progress("measuring", quiet=quiet or as_json or model is None) as progress:
+        found = verify_bundle(bundle, strict=strict, model=model, progress=progress.update)
     if as_json:
         emit_json(found.to_dict())
         return
@@ -69,6 +82,7 @@ def verify(
             "files": f"{len(found.bundle.report.files)} digests match",
             "golden": f"{len(found.replays)} outputs reproduced; largest error {worst.error:.2g} "
             f"(allowed {worst.tolerance:.2g})",
+            **({"speed": found.speed.describe() if found.speed else NOT_MEASURED} if strict else {}),
         }
     )
     for warning in found.warnings:

@@ -28,7 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_recipe_becomes_a_bundle(tamis: Command, project: Path) -> None:
-    ran = tamis("compile", "recipe.yaml", "-o", "out", "--quiet")
+    ran = tamis("compile", "recipe.yaml", "-o", "out")
     assert ran.status == 0, ran
     made = open_bundle(project / "out").report
     assert [(s.name, s.verdict) for s in made.steps][:2] == [("canonicalize", "kept"), ("fold-conv-affine", "kept")]

@@ -1,0 +1,1 @@
+"""``tamis diff``: what changed between two bundles."""

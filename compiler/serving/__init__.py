@@ -1,0 +1,1 @@
+"""``tamis serve``: bundles behind the Open Inference Protocol v2."""
