@@ -1,6 +1,7 @@
 # Every target sets up .venv by itself. PYTHON names the interpreter to make it with (3.11 or later).
 
 PYTHON ?= python3
+MINUTES ?= 10
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
@@ -10,7 +11,7 @@ QUANTIZERS_INSTALLED := $(QUANTIZERS)/.installed
 RUN := PYTHONPATH=src $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu check bench bench-peers bench-quantization bench-pruning bench-corpus bench-tvm-corpus bench-tvm bench-targets docs schema dist clean
+.PHONY: help demo test test-gpu check bench bench-peers bench-quantization bench-pruning bench-corpus bench-tvm-corpus bench-tvm bench-targets fuzz docs schema dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +19,8 @@ help: ## Show this list.
 demo: $(INSTALLED) ## Compile, measure and verify a real text recogniser, with one table at the end.
 	@$(RUN) -m benchmarks.demo
 
-test: $(INSTALLED) ## Run the fast tests.
-	@$(RUN) -m pytest
+test: $(INSTALLED) ## Run the fast tests, on all cores.
+	@$(RUN) -m pytest -n auto --dist loadfile
 
 test-gpu: $(INSTALLED) ## Run the tests that need an NVIDIA GPU.
 	@$(RUN) -m pytest -m gpu
@@ -55,11 +56,15 @@ bench-tvm: $(INSTALLED) ## Time every model through TVM, untuned and tuned, agai
 bench-targets: $(INSTALLED) ## Take every model through TVM on this machine and on emulated ARM ones; fails on wrong results.
 	@$(RUN) -m benchmarks.target_matrix
 
+fuzz: $(INSTALLED) ## Feed changed files to everything that reads files from elsewhere, for ten minutes (MINUTES=10).
+	@$(RUN) -m tests.fuzz --minutes $(MINUTES)
+
 docs: $(INSTALLED) schema ## Write the generated pages of docs/ again, and the schema.
 	@$(RUN) -m tamis.compiler.pages --write docs
 
-schema: $(INSTALLED) ## Write recipes/recipe.schema.json again.
+schema: $(INSTALLED) ## Write the JSON schemas of recipes/ again.
 	@$(RUN) -m tamis.compiler.recipe_schema
+	@$(RUN) -m tamis.compiler.building.build_schema
 
 dist: $(INSTALLED) ## Build the sdist and the wheel into dist/.
 	@rm -rf build dist

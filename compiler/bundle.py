@@ -22,13 +22,16 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tamis.compiler.errors import BundleError
+from tamis.compiler.limits import BUNDLE, REPORT
 from tamis.compiler.manifest import FileRecord, Manifest
+from tamis.compiler.plain_file import is_file, limited_text, what_is_at
+from tamis.compiler.zip_file import DAMAGE, checked_members, stays_inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,20 +67,36 @@ class Bundle:
 
     @cached_property
     def measurements(self) -> dict[str, Any]:
-        """Raw timings of the build, as data; empty if the file was not shipped."""
-        path = self.folder / MEASUREMENTS
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return found
+        """Raw timings of the build, as data; empty if the file was not shipped.
+
+        Raises:
+            BundleError: The file is damaged.
+        """
+        try:
+            found: Any = json.loads(limited_text(self.folder / MEASUREMENTS, REPORT))
+            return dict(found.items())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise BundleError(
+                f"{MEASUREMENTS} cannot be read",
+                where=str(self.path),
+                found=str(error),
+                fix="remove it: it is optional",
+            ) from error
 
 
 def is_bundle(path: Path) -> bool:
     """Whether ``path`` looks like one bundle, a folder of bundles, or a zipped bundle."""
-    if path.is_dir():
+    if what_is_at(path) == "a folder":
         return (path / MANIFEST).is_file() or any(path.glob(f"*/{MANIFEST}"))
-    if not zipfile.is_zipfile(path):
+    try:
+        if not is_file(path) or not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except DAMAGE:
         return False
-    with zipfile.ZipFile(path) as archive:
-        return MANIFEST in archive.namelist()
 
 
 def open_bundle(path: Path, *, check: bool = True) -> Bundle:
@@ -90,12 +109,13 @@ def open_bundle(path: Path, *, check: bool = True) -> Bundle:
     Raises:
         BundleError: Not a bundle, damaged, or from a newer format.
     """
-    if path.name == MANIFEST and path.is_file():
+    if path.name == MANIFEST and is_file(path):
         path = path.parent
-    if path.is_file():
+    if is_file(path):
         folder, bundle = _unpack(path)
     else:
         folder, bundle = path, Bundle(path, path, _read_manifest(path))
+    _check_names(bundle.report, path)
     if check:
         for name, record in bundle.report.files.items():
             _check_file(folder, name, record, path)
@@ -106,11 +126,11 @@ def _unpack(path: Path) -> tuple[Path, Bundle]:
     folder = Path(tempfile.mkdtemp(prefix="tamis-bundle-"))
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
+            for info in checked_members(archive, BUNDLE, str(path), BundleError):
                 _safe_name(info.filename, path)
                 archive.extract(info, folder)
         bundle = Bundle(path, folder, _read_manifest(folder, path))
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except DAMAGE as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise BundleError("is not a bundle or is damaged", where=str(path), found=str(error)) from error
     except BaseException:
@@ -121,16 +141,28 @@ def _unpack(path: Path) -> tuple[Path, Bundle]:
 
 
 def _safe_name(name: str, path: Path) -> None:
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name:
-        raise BundleError("holds a file outside its own folder", where=str(path), found=name)
+    if not stays_inside(name):
+        raise BundleError("holds a file outside its own folder", where=str(path), found=repr(name[:100]))
+
+
+def _check_names(report: Manifest, path: Path) -> None:
+    """Every file that is used lies in the bundle and has a digest."""
+    for name in report.files:
+        _safe_name(name, path)
+    if not report.artifact or (unknown := sorted(set(report.artifact) - set(report.files))):
+        raise BundleError(
+            f"{MANIFEST} names a model without its digest",
+            where=str(path),
+            found=repr(unknown[0][:100]) if report.artifact else "no model",
+            fix="build the bundle again",
+        )
 
 
 def _read_manifest(folder: Path, path: Path | None = None) -> Manifest:
     where = str(path or folder)
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = limited_text(folder / MANIFEST, REPORT)
+    except (OSError, ValueError) as error:
         raise BundleError(
             "is not a bundle", where=where, expected=f"a folder or zip file with {MANIFEST}", found=_what(folder)
         ) from error
@@ -145,17 +177,16 @@ def _read_manifest(folder: Path, path: Path | None = None) -> Manifest:
 
 
 def _what(folder: Path) -> str:
-    if not folder.exists():
+    if what_is_at(folder) == "nothing":
         return "nothing at that path"
     several = sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST}"))
     return f"the bundles {', '.join(several)} in it; name one of them" if several else "none"
 
 
 def _check_file(folder: Path, name: str, record: FileRecord, path: Path) -> None:
-    _safe_name(name, path)
     file = folder / name
-    if not file.is_file():
-        raise BundleError(f"the file {name} is missing", where=str(path), fix="build or copy the bundle again")
+    if not is_file(file):
+        raise BundleError(f"the file {name[:200]} is missing", where=str(path), fix="build or copy the bundle again")
     found = file_record(file)
     if found != record:
         raise BundleError(
@@ -185,11 +216,12 @@ def write_archive(folder: Path, archive: Path) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """``numpy.savez`` with fixed dates, so that the same arrays give the same bytes."""
+    """``numpy.savez`` with fixed dates, so that the same arrays give the same bytes; texts have a fixed width."""
     import numpy as np
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for name, array in arrays.items():
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+            plain = np.asarray(array, str) if np.asarray(array).dtype.hasobject else np.asarray(array)
+            np.lib.format.write_array(buffer, plain, allow_pickle=False)
             out.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue(), zipfile.ZIP_DEFLATED)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tamis.compiler.adversarial import random_feeds
+from tamis.compiler.data.array_file import npz_headers, read_npy, read_npz
 from tamis.compiler.data_source import read_image
 from tamis.compiler.errors import DataError, UsageError
 from tamis.compiler.recipe import InputSection
@@ -62,14 +63,9 @@ def read_feeds(specs: Sequence[str], inputs: Sequence[ir.Value]) -> dict[str, np
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {path.name: loaded}
-        with loaded as arrays:
-            return {n: arrays[n] for n in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError("cannot be read as a NumPy file", where=str(path), found=str(error)) from error
+    if path.suffix == ".npy":
+        return {path.name: read_npy(path)}
+    return read_npz(path, npz_headers(path))
 
 
 def feeds_for_both(

@@ -16,7 +16,8 @@ import numpy as np
 
 from tamis.compiler.bundle import GOLDEN, Bundle, write_npz
 from tamis.compiler.compare_outputs import relative_error
-from tamis.compiler.errors import BundleError, VerificationError
+from tamis.compiler.data.array_file import npz_headers, read_npz
+from tamis.compiler.errors import BundleError, DataError, VerificationError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.manifest import GoldenRecord
 from tamis.compiler.target import Runner
@@ -73,13 +74,19 @@ def read_golden(bundle: Bundle) -> list[tuple[dict[str, np.ndarray[Any, Any]], d
     Raises:
         BundleError: ``golden.npz`` cannot be read.
     """
-    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {}) for _ in range(bundle.report.golden.cases)]
+    path, count = bundle.folder / GOLDEN, bundle.report.golden.cases
     try:
-        with np.load(bundle.folder / GOLDEN, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                case, side, name = key.split("/", 2)
-                cases[int(case)][side == "out"][name] = arrays[key]
-    except (OSError, ValueError, IndexError, EOFError) as error:
+        arrays = read_npz(path, npz_headers(path))
+        if not 0 <= count <= len(arrays):
+            raise ValueError(f"{len(arrays)} arrays for {count} cases")
+        cases: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {}) for _ in range(count)]
+        for key, array in arrays.items():
+            case, side, name = key.split("/", 2)
+            cases[int(case)][side == "out"][name] = array.astype(object) if array.dtype.kind == "U" else array
+        names = {name for _, expected in cases for name in expected}
+        if unknown := sorted(names - set(bundle.report.golden.tolerances)):
+            raise ValueError(f"no tolerance for the output {unknown[0]!r:.100}")
+    except (DataError, ValueError, IndexError) as error:
         raise BundleError(f"{GOLDEN} cannot be read", where=str(bundle.path), found=str(error)) from error
     return cases
 

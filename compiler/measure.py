@@ -1,6 +1,7 @@
 """Timing: is B faster than A on this machine, by how much, and how sure is that?
 
 Whatever times models uses this module, or ``measure_loads``, which repeats it over several loads of the models.
+One measurement is made at a time on a machine, see ``alone``.
 A and B are timed in pairs whose order alternates (AB BA AB BA ...), so that whatever slows the machine
 down for a while slows both; ``paired_ratio`` makes a ratio with an interval of the pairs.
 
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tamis.compiler.alone import alone
 from tamis.compiler.paired_ratio import Times, ratio_of
 from tamis.compiler.timings import Comparison, Pairs, Timing, comparison_of
 
@@ -128,7 +130,7 @@ def time_pairs(
 ) -> Pairs:
     """Warm up and take the samples; see ``compare``."""
     clock = clock or Clock()
-    with _no_garbage_collection():
+    with alone(progress), _no_garbage_collection():
         length = max(SAMPLE_NS, seconds * 1e9 / (2 * MAX_PAIRS))
         first, second = (_calls_per_sample(_warm_up(call, seconds, clock), length) for call in (a, b))
         calls = (first, second)
@@ -148,7 +150,7 @@ def time_one(call: Call, *, min_samples: int = 20, seconds: float = 1.0, clock: 
     """
     clock = clock or Clock()
     samples: list[int] = []
-    with _no_garbage_collection():
+    with alone(), _no_garbage_collection():
         typical = _warm_up(call, seconds, clock)
         unrecorded = int(seconds * 1e9 / (MAX_SAMPLES * typical))
         end = clock.wall() + seconds * 1e9

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tamis.compiler.alone import alone
 from tamis.compiler.measure import Call, Clock, compare, time_pairs
 from tamis.compiler.paired_ratio import centre_of, mean_ratio
 from tamis.compiler.timings import Comparison, Pairs, comparison_of
@@ -47,7 +48,18 @@ def compare_loads(
         clock: Time source.
         progress: Gets (fraction done, ratio of the last pair) between pairs.
     """
-    clock = clock or Clock()
+    with alone(progress):
+        return _compare(load_a, load_b, seconds, min_pairs, clock or Clock(), progress)
+
+
+def _compare(
+    load_a: Callable[[], Call],
+    load_b: Callable[[], Call],
+    seconds: float,
+    min_pairs: int,
+    clock: Clock,
+    progress: Callable[[float, str], None] | None,
+) -> Comparison:
     begun = clock.wall()
     a, b = load_a(), load_b()
     if (clock.wall() - begun) / 1e9 * LOADS > seconds:

@@ -15,10 +15,11 @@ import onnx
 import onnx_ir as ir
 
 from tamis.compiler.errors import ModelError, TamisError
+from tamis.compiler.limits import MODEL, NODES
+from tamis.compiler.plain_file import what_is_at
 from tamis.compiler.staging import write_error
 
 MIN_OPSET = 7
-MAX_NODES = 5_000_000
 NOWHERE = "left-out"
 EXTERNAL_FROM = 1024
 """Weights of fewer bytes stay in the model file."""
@@ -26,24 +27,31 @@ INLINE_LIMIT = 1_500_000_000
 """Weights of this many bytes or more, together, go to a data file of their own (protobuf ends at 2 GiB)."""
 
 
-def load_model(path: Path, *, max_nodes: int = MAX_NODES) -> ir.Model:
+def load_model(path: Path, *, max_nodes: int | None = None) -> ir.Model:
     """Load an ONNX model; weights in external files are mapped when they are first read.
 
     Args:
         path: The ``.onnx`` file.
-        max_nodes: Refuse larger graphs.
+        max_nodes: Refuse larger graphs. Default: ``limits.NODES``.
 
     Raises:
         ModelError: The file cannot be read, is not a valid ONNX model, or is out of our limits.
     """
-    if not path.is_file():
-        raise ModelError("no such model file", where=str(path), found="a folder" if path.is_dir() else "nothing there")
-    if path.stat().st_size == 0:
+    if (there := what_is_at(path)) != "a file":
+        raise ModelError("no such model file", where=str(path), found="nothing there" if there == "nothing" else there)
+    if (size := path.stat().st_size) > MODEL.most:
+        raise ModelError(
+            "the model file is too large",
+            where=str(path),
+            expected=f"at most {MODEL.most} bytes",
+            found=f"{size} bytes",
+        )
+    if size == 0:
         raise ModelError("the model file is empty", where=str(path), fix="export or copy it again")
     try:
         model = ir.load(path)
         _check_versions(model, path)
-        _check_graph(model, path, max_nodes)
+        _check_graph(model, path, NODES.most if max_nodes is None else max_nodes)
         _check_weights(model, path)
         check_valid(model, str(path))
     except TamisError:
@@ -217,6 +225,7 @@ def _check_weights(model: ir.Model, path: Path) -> None:
         if any(d < 0 for d in tensor.shape.numpy()):
             raise ModelError("a weight has a negative size", where=where, found=str(tensor.shape))
         if not isinstance(tensor, ir.ExternalTensor):
+            _check_values(tensor, where)
             continue
         location = Path(str(tensor.location))
         file = (path.parent / location).resolve()
@@ -238,6 +247,19 @@ def _check_weights(model: ir.Model, path: Path) -> None:
                 found=f"{file.stat().st_size} bytes in {tensor.location}",
                 fix="copy the model with all its files again",
             )
+
+
+def _check_values(tensor: ir.TensorProtocol, where: str) -> None:
+    try:
+        tensor.numpy()
+    except Exception as error:  # NumPy's and onnx_ir's, of many kinds
+        raise ModelError(
+            "the values of a weight do not fit its shape",
+            where=where,
+            expected=str(tensor.shape),
+            found=_brief(error),
+            fix="export or copy the model again",
+        ) from error
 
 
 def tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:

@@ -17,6 +17,7 @@ import yaml
 
 from tamis.compiler import registry
 from tamis.compiler.errors import RecipeError
+from tamis.compiler.plain_file import is_file, what_is_at
 from tamis.compiler.recipe import SCHEMA_VERSION, Recipe
 from tamis.compiler.recipe_check import build
 from tamis.compiler.recipe_merge import apply_sets, merge, rebase, relative
@@ -119,9 +120,9 @@ def _find(source: str | Path, folder: Path, where: str | None = None) -> _Source
     if isinstance(source, str) and name in registry.recipe_names():
         return _Source(files("tamis.recipes") / f"{name}.yaml", f"{name}.yaml", name, Path(), SHIPPED + name)
     path = folder / source
-    if path.is_file():
+    if is_file(path):
         return _Source(path, str(path), str(path), path.parent, str(path.resolve()))
-    if path.exists():
+    if what_is_at(path) != "nothing":
         raise RecipeError(
             "this is not a file", where=where or name, found=str(path), fix="give the recipe's .yaml file"
         )
@@ -136,7 +137,7 @@ def _read(source: _Source, chain: tuple[str, ...], files: list[Path], where: str
         names = " -> ".join(Path(name).name for name in (*chain, source.identity))
         problem = "recipes extend each other in a circle" if source.identity in chain else "too many recipes extended"
         raise RecipeError(problem, where=where, found=names, fix="remove one 'extends'")
-    tree = expand_groups(parse(_text(source), source.name))
+    tree = expand_groups(parse(read_text(source.file, source.name), source.name))
     if isinstance(source.file, Path) and not source.identity.startswith(SHIPPED):
         files.append(source.file)
     _check_version(tree)
@@ -173,20 +174,25 @@ def _check_version(tree: Tree) -> None:
         )
 
 
-def _text(source: _Source) -> str:
+def read_text(file: Path | Traversable, name: str) -> str:
+    """The text of a recipe or of another file written like one; ``name`` is for messages.
+
+    Raises:
+        RecipeError: It cannot be read, is too large, or is not UTF-8.
+    """
     try:
-        with source.file.open("rb") as stream:
+        with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror or error}", where=source.name) from error
+        raise RecipeError(f"cannot be read: {error.strerror or error}", where=name) from error
     if len(data) > MAX_BYTES:
-        raise RecipeError("the file is too large", where=source.name, expected=f"at most {MAX_BYTES} bytes")
+        raise RecipeError("the file is too large", where=name, expected=f"at most {MAX_BYTES} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        where = f"{source.name}:{line}:{column}"
+        where = f"{name}:{line}:{column}"
         raise RecipeError("the file is not UTF-8 text", where=where, found=f"byte 0x{data[error.start]:02x}") from error
 
 

@@ -52,7 +52,7 @@ def recipe_schema() -> Schema:
         "properties": {**version, "extends": extends, **properties},
         "definitions": dict(sorted(definitions.items())),
     }
-    return {"title": "tamis recipe", **_tidy(whole)}
+    return {"title": "tamis recipe", **tidy(whole)}
 
 
 def _step(definitions: Schema) -> Schema:
@@ -108,10 +108,10 @@ def _options(model: type[BaseModel], definitions: Schema) -> Schema:
     return schema
 
 
-def _tidy(node: Any) -> Any:
+def tidy(node: Any) -> Any:
     """Draft 7 forms: definitions, tuples of equal items as arrays; no titles made from names in the code."""
     if isinstance(node, list):
-        return [_tidy(item) for item in node]
+        return [tidy(item) for item in node]
     if not isinstance(node, dict):
         return node
     tidied = {}
@@ -122,7 +122,7 @@ def _tidy(node: Any) -> Any:
             value = value.replace("#/$defs/", "#/definitions/")
         if key == "prefixItems":
             key, value = "items", value[0] if all(item == value[0] for item in value) else value
-        tidied[key] = _tidy(value)
+        tidied[key] = tidy(value)
     return tidied
 
 

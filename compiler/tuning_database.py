@@ -25,6 +25,8 @@ from typing import Any, Self
 from pydantic import JsonValue
 
 from tamis.compiler.errors import TuningError
+from tamis.compiler.limits import RECORDS
+from tamis.compiler.plain_file import limited_text
 from tamis.compiler.staging import staged_file
 
 FILE = "tuning.sqlite"
@@ -222,8 +224,8 @@ class TuningDatabase:
             TuningError: The file cannot be read, or a line is damaged; then nothing is added.
         """
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = limited_text(file, RECORDS).splitlines()
+        except (OSError, ValueError) as error:
             raise TuningError("the records cannot be read", where=str(file), found=str(error)) from error
         records = [_parse(line, f"{file}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
         with self._errors(), self._connection:
@@ -250,7 +252,7 @@ class TuningDatabase:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, json.JSONDecodeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise TuningError(
                 "the tuning database cannot be used",
                 where=str(self.path),
@@ -269,9 +271,11 @@ def _parse(line: str, where: str) -> Record:
     try:
         data = json.loads(line)
         record = Record(**{name: data[name] for name in COLUMNS})
+        if not all(isinstance(t, str) and t.isprintable() for t in (record.kind, record.workload, record.target)):
+            raise ValueError("kind, workload and target must be texts")
         whole = isinstance(record.value, dict) and isinstance(record.measurements, dict)
         if not whole or record.target != fingerprint_digest(record.fingerprint):
             raise ValueError("the digest of the fingerprint does not match")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TuningError("a damaged record", where=where, found=str(error), fix="export the records again") from error
     return record

@@ -16,6 +16,7 @@ from tamis.compiler.machine import find_machine
 from tamis.compiler.machine_data import Machine
 from tamis.compiler.manifest import NODES_NAMED
 from tamis.compiler.model_file import load_model
+from tamis.compiler.provenance.signing import SignatureReport, check_signature
 from tamis.compiler.verify_strict import Remeasured, remeasure, require_no_warnings
 
 
@@ -29,12 +30,14 @@ class BundleReport:
         warnings: What differs between this machine and the one that the bundle was built for, without harm to
             the results: timings may differ.
         speed: The ratio over the model as given, measured again; None if it was not.
+        signature: Of the key that was asked for; None if none was.
     """
 
     bundle: Bundle
     replays: tuple[Replay, ...]
     warnings: tuple[str, ...]
     speed: Remeasured | None = None
+    signature: SignatureReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as data, for ``--json``."""
@@ -45,6 +48,7 @@ class BundleReport:
             "golden": [asdict(r) for r in self.replays],
             "warnings": list(self.warnings),
             "speed": self.speed and self.speed.to_dict(),
+            "signature": self.signature and asdict(self.signature),
             "ok": True,
         }
 
@@ -54,6 +58,7 @@ def verify_bundle(
     *,
     strict: bool = False,
     model: Path | None = None,
+    public_key: str | Path | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> BundleReport:
     """Check digests, machine features and golden outputs of a bundle.
@@ -62,22 +67,24 @@ def verify_bundle(
         path: The bundle.
         strict: Refuse what is a warning otherwise, and a runtime of another version.
         model: The model as given, to measure the recorded ratio again.
+        public_key: Whose signature the bundle must bear: minisign's key file, or the key itself.
         progress: Of the measurement: gets (fraction done, ratio of the last pair).
 
     Raises:
         BundleError: A file is missing or changed, or there is no recorded ratio.
-        VerificationError: An int8 bundle was built for other integer units, a golden output is not reproduced, the
+        VerificationError: The signature is missing or wrong, an int8 bundle was built for other integer units, a golden output is not reproduced, the
             bundle is slower than recorded, or ``strict`` refuses the machine.
         TargetUnavailableError: The bundle's runtime is not installed.
         UsageError: ``model`` is not the model that the bundle was compiled from.
     """
     bundle = open_bundle(path)
+    signature = check_signature(bundle, public_key) if public_key is not None else None
     warnings = machine_warnings(bundle, find_machine("host"))
     if strict:
         require_no_warnings(bundle, warnings)
     replays = tuple(replay(bundle, LoadedModel(bundle)))
     speed = remeasure(bundle, model, progress) if model is not None else None
-    return BundleReport(bundle, replays, tuple(warnings), speed)
+    return BundleReport(bundle, replays, tuple(warnings), speed, signature)
 
 
 def machine_warnings(bundle: Bundle, here: Machine) -> list[str]:

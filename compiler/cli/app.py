@@ -8,7 +8,24 @@ from collections.abc import Sequence
 
 import typer
 
-from tamis.compiler.cli import analyze, build, cache, catalog, check, contrast, deploy, device, doctor, scaffold, tune
+from tamis.compiler.cli import (
+    analyze,
+    build,
+    build_many,
+    cache,
+    catalog,
+    check,
+    contrast,
+    deploy,
+    device,
+    diff,
+    doctor,
+    export,
+    scaffold,
+    serve,
+    sign,
+    tune,
+)
 from tamis.compiler.cli.output import emit_error
 from tamis.compiler.errors import TamisError
 
@@ -29,10 +46,18 @@ app = typer.Typer(
 for function in (
     build.compile,
     build.plan,
+    build_many.build,
     check.check,
     tune.tune,
     deploy.run,
     deploy.verify,
+    diff.diff,
+    serve.serve,
+    export.export,
+    export.import_,
+    sign.keygen,
+    sign.sign,
+    sign.sbom,
     analyze.analyze,
     contrast.bench,
     contrast.compare,

@@ -60,6 +60,9 @@ def verify(
         Path | None,
         typer.Option(help="The model as given: measure again how much faster the bundle is; with --strict."),
     ] = None,
+    public_key: Annotated[
+        str | None, typer.Option(help="Require a signature by this key: minisign's file, or the key itself.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -71,7 +74,7 @@ def verify(
     if model is not None and not strict:
         raise UsageError("is measured by a strict check only", where="--model", fix="add --strict")
     with Progress("measuring", quiet=quiet or as_json or model is None) as progress:
-        found = verify_bundle(bundle, strict=strict, model=model, progress=progress.update)
+        found = verify_bundle(bundle, strict=strict, model=model, public_key=public_key, progress=progress.update)
     if as_json:
         emit_json(found.to_dict())
         return
@@ -82,6 +85,7 @@ def verify(
             "files": f"{len(found.bundle.report.files)} digests match",
             "golden": f"{len(found.replays)} outputs reproduced; largest error {worst.error:.2g} "
             f"(allowed {worst.tolerance:.2g})",
+            **({"signature": found.signature.describe()} if found.signature else {}),
             **({"speed": found.speed.describe() if found.speed else NOT_MEASURED} if strict else {}),
         }
     )

@@ -6,12 +6,9 @@ memory is taken, and what a zip file claims to unpack to is limited.
 
 from __future__ import annotations
 
-import lzma
 import math
-import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,28 +20,12 @@ from numpy.lib import format as npy_format
 
 from tamis.compiler.data.sample_input import Array
 from tamis.compiler.errors import DataError
+from tamis.compiler.limits import ARRAYS
+from tamis.compiler.plain_file import is_file, what_is_at
+from tamis.compiler.zip_file import DAMAGE, checked_members
 
-MAX_BYTES = 16 * 2**30
-"""Largest total size of the arrays of one file, bytes."""
-
-DAMAGE = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    lzma.LZMAError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What zipfile and the header parser raise on damaged or unusual files."""
+BAD_HEADER = (SyntaxError, TypeError, tokenize.TokenError)
+"""What NumPy's parser of headers raises on damaged ones, besides what ``zipfile`` raises."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +44,8 @@ class ArrayHeader:
 
 def require_file(path: Path) -> None:
     """Raise ``DataError`` unless ``path`` is a file."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing" if not path.exists() else "something else"
-        raise DataError("there is no such file", where=str(path), expected="a file", found=found)
+    if not is_file(path):
+        raise DataError("there is no such file", where=str(path), expected="a file", found=what_is_at(path))
 
 
 def npy_header(path: Path) -> ArrayHeader:
@@ -124,17 +104,13 @@ def _readable(path: Path, kind: str) -> Iterator[None]:
         raise DataError(
             "does not fit into memory", where=str(path), fix="use a folder with one sample a file"
         ) from error
-    except DAMAGE as error:
+    except (*DAMAGE, *BAD_HEADER) as error:
         text = str(error) or type(error).__name__
         raise DataError(f"cannot be read as an {kind} file", where=str(path), found=text) from error
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    infos = archive.infolist()
-    total = sum(info.file_size for info in infos)
-    if total > MAX_BYTES:
-        expected = f"at most {MAX_BYTES} bytes when unpacked"
-        raise DataError("the file is too large", where=str(path), expected=expected, found=f"{total} bytes")
+    infos = checked_members(archive, ARRAYS, str(path), DataError)
     return {info.filename.removesuffix(".npy"): info for info in infos}
 
 

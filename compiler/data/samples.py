@@ -11,6 +11,7 @@ import numpy as np
 
 from tamis.compiler.data.sample_input import Array, first_bad
 from tamis.compiler.errors import DataError
+from tamis.compiler.plain_file import what_is_at
 
 
 class Samples(ABC):
@@ -69,8 +70,7 @@ def folder_files(folder: Path, suffixes: Sequence[str], limit: int | None) -> li
     Raises:
         DataError: Not a folder, or no such files in it.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.is_file() else "nothing"
+    if (found := what_is_at(folder)) != "a folder":
         raise DataError("there is no such folder", where=str(folder), expected="a folder", found=found)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
     if not paths:

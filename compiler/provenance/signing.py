@@ -34,6 +34,10 @@ class SignatureReport:
     key: str
     comment: str
 
+    def describe(self) -> str:
+        """For people."""
+        return f"by key {self.key}: {self.comment}"
+
 
 def create_keys(secret: Path, public: Path, password: str | None = None) -> str:
     """Write a new pair of keys, the secret one readable by its owner only.

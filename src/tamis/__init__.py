@@ -131,13 +131,24 @@ def load(path: str | Path) -> LoadedModel:
     return load_bundle(Path(path))
 
 
-def verify(path: str | Path) -> BundleReport:
+def verify(
+    path: str | Path, *, strict: bool = False, model: str | Path | None = None, public_key: str | Path | None = None
+) -> BundleReport:
     """Check a bundle on this machine: digests, machine features, golden outputs.
+
+    Args:
+        path: The bundle, a folder or a zip file.
+        strict: Refuse what is a warning otherwise, and a runtime of another version.
+        model: The model as given, to measure the recorded ratio again.
+        public_key: Whose signature the bundle must bear: minisign's key file, or the key itself.
 
     Raises:
         BundleError: A file is missing or changed.
-        VerificationError: A golden output is not reproduced, or the machine computes 8-bit products otherwise.
+        VerificationError: A golden output is not reproduced, the machine computes 8-bit products otherwise, or the
+            signature is missing or wrong.
     """
     from tamis.compiler.verify_bundle import verify_bundle
 
-    return verify_bundle(Path(path))
+    return verify_bundle(
+        Path(path), strict=strict, model=None if model is None else Path(model), public_key=public_key
+    )

@@ -233,3 +233,28 @@ def test_catalogue_commands(tamis: Command) -> None:
     }
     assert tamis("doctor").status == 0
     assert tamis("--version").out == f"tamis {package.__version__}\n"
+
+
+def test_outputs_that_are_texts(tamis: Command, project: Path) -> None:
+    model = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["" : 17]>
+        texts (float[2] x) => (string[2] y, float[2] z) { z = Relu(x)
+          y = Cast<to = 8>(z) }''')
+    onnx.save(model, project / "texts.onnx")
+    assert tamis("compile", "texts.onnx", "-r", "lossless", "-o", "texts", "-q").status == 0
+    ran = tamis("verify", "texts", "--json")
+    assert ran.status == 0, ran
+    assert {replay["output"] for replay in json.loads(ran.out)["golden"]} == {"y", "z"}
+
+
+def test_a_signed_bundle(tamis: Command, project: Path) -> None:
+    assert tamis("compile", "recipe.yaml", "-o", "out", "-q").status == 0
+    for name in ("ours", "others"):
+        assert tamis("keygen", name, "--no-password").status == 0
+    unsigned = tamis("verify", "out", "--public-key", "ours.pub")
+    assert (unsigned.status, "not signed" in unsigned.err) == (3, True)
+    assert tamis("sign", "out", "--key", "ours.key").status == 0
+    ran = tamis("verify", "out", "--public-key", "ours.pub")
+    assert (ran.status, "by key" in ran.out) == (0, True), ran
+    assert tamis("verify", "out", "--public-key", "others.pub").status == 3
+    assert "up to date" in tamis("compile", "recipe.yaml", "-o", "out", "-q").out
+    assert tamis("verify", "out", "--public-key", "ours.pub").status == 0

@@ -32,12 +32,12 @@ class DeviceRunner(Runner):
         self._device, self._threads = dict(device), threads
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """See ``Runner.ask``.
+        """See ``Runner.ask``; what is timed on a device may run beside others here.
 
         Raises:
             DeviceLost: The device cannot be reached.
         """
-        reply = super().ask({**request, "device": self._device, "threads": self._threads})
+        reply = self.send({**request, "device": self._device, "threads": self._threads})
         if reply.get("lost"):
             raise DeviceLost(reply["error"])
         return reply

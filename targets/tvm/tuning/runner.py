@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tamis.compiler.alone import alone
 from tamis.targets.tvm.tuning.builder import Built
 from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost
 
@@ -89,6 +90,11 @@ class Runner:
         return Measured(us, probed=reply["probed"])
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's answer, while nobody else measures on this machine. Raises ``WorkerLost``."""
+        with alone():
+            return self.send(request)
+
+    def send(self, request: dict[str, Any]) -> dict[str, Any]:
         """The worker's answer; a worker is started if there is none. Raises ``WorkerLost``."""
         if self._worker is None:
             self._worker = self._nursery.start(self._module)

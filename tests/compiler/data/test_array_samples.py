@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tamis.compiler.data import array_file
 from tamis.compiler.data_source import Samples, open_samples
 from tamis.compiler.errors import DataError
 from tamis.compiler.recipe import DataSource, InputSection
@@ -195,7 +194,7 @@ def test_files_that_are_damaged(case: str, tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_file, "MAX_BYTES", 1_000_000)
+    monkeypatch.setenv("TAMIS_MAX_ARRAYS_MB", "1")
     npz_of(tmp_path / "s.npz", x=npy_bytes((1, 250_000), "'<f4'", bytes(1_000_000)))
     assert (tmp_path / "s.npz").stat().st_size < 5000
     with pytest.raises(DataError, match="too large; expected at most 1000000 bytes when unpacked, found 10000"):

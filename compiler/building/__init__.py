@@ -1,0 +1,1 @@
+"""``tamis build``: many models, recipes and targets from one file."""
