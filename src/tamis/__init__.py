@@ -149,6 +149,4 @@ def verify(
     """
     from tamis.compiler.verify_bundle import verify_bundle
 
-    return verify_bundle(
-        Path(path), strict=strict, model=None if model is None else Path(model), public_key=public_key
-    )
+    return verify_bundle(Path(path), strict=strict, model=None if model is None else Path(model), public_key=public_key)

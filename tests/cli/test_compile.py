@@ -236,9 +236,9 @@ def test_catalogue_commands(tamis: Command) -> None:
 
 
 def test_outputs_that_are_texts(tamis: Command, project: Path) -> None:
-    model = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["" : 17]>
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
         texts (float[2] x) => (string[2] y, float[2] z) { z = Relu(x)
-          y = Cast<to = 8>(z) }''')
+          y = Cast<to = 8>(z) }""")
     onnx.save(model, project / "texts.onnx")
     assert tamis("compile", "texts.onnx", "-r", "lossless", "-o", "texts", "-q").status == 0
     ran = tamis("verify", "texts", "--json")

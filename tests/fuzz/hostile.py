@@ -287,6 +287,7 @@ HOSTILE: Mapping[str, Mapping[str, Maker]] = {
         "hard link": partial(tar, BLOB, kind=tarfile.LNKTYPE, link="/etc/passwd"),
         "device": partial(tar, BLOB, kind=tarfile.CHRTYPE),
         "wrong digest": partial(tar, BLOB),
+        "pipe": partial(fifo, "cache.tar"),
     },
 }
 """Reader -> name of the case -> what lays it out in a folder that holds a valid case already."""
