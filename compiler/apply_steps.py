@@ -98,7 +98,7 @@ def _depends_on(made: Prepared, target: Target) -> dict[str, JsonValue]:
         "machine": target.machine.model_dump(mode="json"),
         "runtime": [runtime.name, runtime.options.model_dump(mode="json"), dict(runtime.fingerprint(target.machine))],
         "link": target.link.model_dump(mode="json"),
-        "versions": versions(),
+        "versions": dict(versions().items()),
         "code": code_digest(),
     }
 

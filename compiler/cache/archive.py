@@ -22,7 +22,7 @@ from tamis.compiler.cache.evict import ENTRIES
 from tamis.compiler.cache.store import Store
 from tamis.compiler.errors import UsageError
 from tamis.compiler.manifest import FileRecord
-from tamis.compiler.plain_file import is_file, what_is_at
+from tamis.compiler.plain_file import what_is_at
 from tamis.compiler.staging import staged_file, write_error
 
 SUFFIX = ".tar"
@@ -184,8 +184,8 @@ def _writing(store: Store) -> Iterator[None]:
 def _reading(file: Path) -> Iterator[tuple[tarfile.TarFile, int]]:
     """The archive and its size; what is wrong with it is the user's to mend."""
     try:
-        if not is_file(file):
-            raise FileNotFoundError(f"{what_is_at(file)}, not a file")
+        if what_is_at(file) == "something else":  # opening a pipe waits for its other end
+            raise OSError("not a file")
         with file.open("rb") as stream, tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream)), mode="r:") as tar:
             yield tar, file.stat().st_size
     except (tarfile.TarError, *MALFORMED, OSError) as error:
