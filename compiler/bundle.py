@@ -99,6 +99,14 @@ def is_bundle(path: Path) -> bool:
         return False
 
 
+def is_output(path: Path) -> bool:
+    """Whether ``path`` is what a compile writes and may replace: one bundle, a zipped one, or a folder of nothing but bundles."""
+    if what_is_at(path) != "a folder" or (path / MANIFEST).is_file():
+        return is_bundle(path)
+    inside = list(path.iterdir())
+    return bool(inside) and all((entry / MANIFEST).is_file() for entry in inside)
+
+
 def open_bundle(path: Path, *, check: bool = True) -> Bundle:
     """Open a bundle and check the digests of its files.
 

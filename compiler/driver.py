@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamis.compiler.bundle import Bundle, is_bundle, open_bundle, write_archive
+from tamis.compiler.bundle import Bundle, is_output, open_bundle, write_archive
 from tamis.compiler.choose_runtime import build
 from tamis.compiler.errors import BudgetMissedError, UsageError
 from tamis.compiler.loader.write_loader import add_loader
@@ -52,14 +52,14 @@ def compile_recipe(
         TamisError: Anything else; nothing was written.
     """
     out = out.absolute()
-    check_output(out, is_bundle)
+    check_output(out, is_output)
     phases = Phases()
     with phases.phase("load"):
         made = prepare(loaded)
     if out.suffix == ARCHIVE and len(made.plans) > 1:
         raise UsageError("several targets do not fit into one zip file", where=str(out), fix="give a folder as --out")
     missed: list[str] = []
-    with TuningDatabase() as database, staged(out, replaceable=is_bundle) as staging:
+    with TuningDatabase() as database, staged(out, replaceable=is_output) as staging:
         session = Session(database, store, phases, quiet)
         folders = _folders(made, staging.folder)
         for plan, folder in zip(made.plans, folders, strict=True):
@@ -70,7 +70,7 @@ def compile_recipe(
             missed += [f"target {plan.target.name}: {m}" if len(made.plans) > 1 else m for m in found]
         if missed:
             staging.out = out.with_name(f"{out.stem}.missed{out.suffix}")
-            check_output(staging.out, is_bundle)
+            check_output(staging.out, is_output)
         elif finish is not None:
             finish(folders)
         if out.suffix == ARCHIVE:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tamis.compiler.bundle import is_bundle, open_bundle
+from tamis.compiler.bundle import is_output, open_bundle
 from tamis.compiler.errors import BundleError
 from tamis.compiler.exporting.oci_layout import ARTIFACT_TYPE, MANIFEST_TYPE, TAG, TITLE
 from tamis.compiler.limits import BUNDLE
@@ -37,7 +37,7 @@ def import_oci(source: Path, out: Path, *, tag: str | None = None) -> None:
         BundleError: Not a layout with such a bundle, or damaged.
         OutputError, WriteError: ``out`` cannot be written.
     """
-    with _opened(source) as opener, staged(out.absolute(), replaceable=is_bundle) as staging:
+    with _opened(source) as opener, staged(out.absolute(), replaceable=is_output) as staging:
         try:
             manifest = _manifest(opener, tag, source)
             for name, layer in _layers(manifest, source).items():

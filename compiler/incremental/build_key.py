@@ -20,7 +20,7 @@ from tamis.compiler.machine import HOST, find_machine
 from tamis.compiler.recipe_file import MergedRecipe
 from tamis.compiler.registry import REFERENCE_RUNTIME
 from tamis.compiler.tuning_database import TuningDatabase, default_path
-from tamis.compiler.versions import versions
+from tamis.compiler.versions import all_versions
 
 if TYPE_CHECKING:
     from tamis.compiler.cache.store import Store
@@ -70,7 +70,7 @@ def build_key(merged: MergedRecipe, store: Store | None, *, loader: bool = False
         "files": [(file.name, file.sha256) for file in files],
         "machines": machines,
         "code": code_digest(),
-        "versions": versions(),
+        "versions": all_versions(),
         "loader": loader,
     }
     inputs = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

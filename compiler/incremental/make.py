@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tamis.compiler.bundle import is_bundle
+from tamis.compiler.bundle import is_output
 from tamis.compiler.cache.entry import BlobLostError, Entry
 from tamis.compiler.incremental.build_key import BuildKey, build_key
 from tamis.compiler.incremental.stamp import stamped, write_stamp
@@ -112,8 +112,8 @@ def _restore(store: Store, entry: Entry, out: Path) -> tuple[Path, ...]:
 
     targets = entry.data["targets"]
     names = [str(name) for name in targets] if isinstance(targets, list) else []
-    check_output(out, is_bundle)
-    with staged(out, replaceable=is_bundle) as staging:
+    check_output(out, is_output)
+    with staged(out, replaceable=is_output) as staging:
         for name, record in entry.files.items():
             path = staging.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ import pytest
 
 from tamis.compiler import pipeline, registry
 from tamis.compiler.bundle import MEASUREMENTS
+from tamis.compiler.incremental import build_key
+from tamis.compiler.versions import all_versions
 from tests import planted
 from tests.cli.conftest import Command, Ran
 
@@ -212,3 +214,11 @@ def test_a_compile_resumes_among_steps_that_are_measured_together(
     assert contents(project / "resumed") == contents(project / "anew")
     made = json.loads((project / "resumed" / "bundle.json").read_text())
     assert {s["name"]: s["verdict"] for s in made["steps"]}["slow"] == "undone"
+
+
+def test_another_version_of_a_runtime(tamis: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_(tamis)
+    found = all_versions()
+    assert not {"ruff", "mypy", "pytest"} & found.keys(), "tools that only check this repository do not count"
+    monkeypatch.setattr(build_key, "all_versions", lambda: {**found, "apache-tvm": "99"})
+    assert state(compile_(tamis, "--json")) == "built"
