@@ -32,7 +32,7 @@ from tamis.passes.pruning.planning.search import Found, Importance, Search
 from tamis.passes.pruning.weight_selection import selection
 
 KIND = "prune"
-SEARCH = "2"
+SEARCH = "3"
 """Of the search; a change of it makes stored decisions void."""
 DEFAULT_MULTIPLE = 8
 """Where there is no target to ask."""

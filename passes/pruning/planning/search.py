@@ -17,7 +17,6 @@ from tamis.compiler.graph_pass import PassContext, Skip
 from tamis.compiler.judge import Judge
 from tamis.compiler.progress import Progress
 from tamis.passes.pruning.allocation.allocate import Method, allocate
-from tamis.passes.pruning.allocation.blocks import Allocation
 from tamis.passes.pruning.allocation.cost import Cost
 from tamis.passes.pruning.axes.axis_graph import AxisGraph
 from tamis.passes.pruning.axes.group import Group
@@ -31,6 +30,8 @@ from tamis.passes.pruning.planning.trials import scaled_by_trials
 
 ROUNDS = 4
 """Allocations that are measured for one goal."""
+CLOSE = 0.9
+"""What takes less than this part of a latency goal takes more out than was asked for."""
 POINTS = 24
 """Allocations on the way to the smallest model, for the search within a drop."""
 
@@ -67,6 +68,16 @@ class Found:
         """The inverse of ``to_json``."""
         predictions = tuple((float(a), float(b)) for a, b in stored["predictions"])
         return cls(tuple(stored["cuts"]), stored["predicted"], stored["measured"], predictions)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """An allocation, with what is predicted and measured of it, as parts of the whole."""
+
+    cut: Cut
+    loss: float
+    predicted: float
+    measured: float
 
 
 @dataclass
@@ -143,36 +154,51 @@ class Search:
     def _aim(
         self, goal: Goal, curves: Mapping[Group, Curve], cost: Cost, done: float, steps: int
     ) -> tuple[Cut, float, float | None]:
-        """Units to take out, with what is predicted and measured of the result, as parts of the whole."""
+        """Units to take out, with what is predicted and measured of the result, as parts of the whole.
+
+        Where the method comes from too little straight to much more than the goal, the same part of each group is tried, too:
+        the least loss counts, whatever found it.
+        """
+        tried: list[_Tried] = []
+        for method in dict.fromkeys((self.method, "uniform")):
+            tried += self._rounds(method, goal, curves, cost, done, steps)
+            if goal.kind != "latency" or any(goal.part * CLOSE <= t.measured <= goal.part * SLACK for t in tried):
+                break
+        if not tried:
+            return {}, done, None
+        fits = [t for t in tried if t.measured <= goal.part * SLACK]
+        best = min(fits, key=lambda t: t.loss) if fits else min(tried, key=lambda t: t.measured)
+        return best.cut, best.predicted, best.measured if goal.kind == "latency" else None
+
+    def _rounds(
+        self, method: Method, goal: Goal, curves: Mapping[Group, Curve], cost: Cost, done: float, steps: int
+    ) -> list[_Tried]:
+        """Allocations of one method on the way to a goal; where nothing is measured, one, as predicted."""
         aim = Aim(goal.part, min(goal.part / done, 1.0))
-        tried: list[tuple[Allocation, Cut, float]] = []
+        tried: list[_Tried] = []
         for _ in range(ROUNDS if goal.kind == "latency" else 1):
             allocation = allocate(
                 list(curves),
                 curves,
                 cost,
                 aim.part,
-                method=self.method,
+                method=method,
                 multiple=self.multiple,
                 min_keep=self.min_keep ** (1 / steps),
             )
             cut = _units(allocation.removed, curves)
             predicted = allocation.predicted * done
             if goal.kind != "latency":
-                return cut, predicted, None
-            if not cut or any(cut == before for _, before, _ in tried):
+                return [_Tried(cut, allocation.loss, predicted, predicted)]
+            if not cut or any(cut == before.cut for before in tried):
                 break
             measured = self._measured(self.pruner.sizes_only(cut))
             self._predictions.append((predicted, measured))
-            tried.append((allocation, cut, measured))
+            tried.append(_Tried(cut, allocation.loss, predicted, measured))
             if goal.part / SLACK <= measured <= goal.part * SLACK:
                 break
             aim.correct(measured)
-        if not tried:
-            return {}, done, None
-        fits = [each for each in tried if each[2] <= goal.part * SLACK]
-        best = min(fits, key=lambda each: each[0].loss) if fits else min(tried, key=lambda each: each[2])
-        return best[1], best[0].predicted * done, best[2]
+        return tried
 
     def _cost(self, kind: Kind, graph: AxisGraph) -> Cost:
         with Progress("cost of widths", quiet=self.quiet) as progress:
