@@ -22,7 +22,7 @@ from tamis.compiler.runnable import load_for_scores, load_unoptimized
 from tamis.compiler.session import Session
 from tamis.compiler.target import Target
 from tamis.compiler.verify import LABELLED_MIN_SQNR, Verifier
-from tamis.compiler.versions import versions
+from tamis.compiler.versions import all_versions
 
 VERIFY_SAMPLES = 8
 NODES_NAMED = 5
@@ -98,7 +98,7 @@ def _depends_on(made: Prepared, target: Target) -> dict[str, JsonValue]:
         "machine": target.machine.model_dump(mode="json"),
         "runtime": [runtime.name, runtime.options.model_dump(mode="json"), dict(runtime.fingerprint(target.machine))],
         "link": target.link.model_dump(mode="json"),
-        "versions": dict(versions().items()),
+        "versions": dict(all_versions().items()),
         "code": code_digest(),
     }
 

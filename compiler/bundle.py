@@ -170,7 +170,9 @@ def _read_manifest(folder: Path, path: Path | None = None) -> Manifest:
     where = str(path or folder)
     try:
         text = limited_text(folder / MANIFEST, REPORT)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        raise BundleError(f"{MANIFEST} cannot be read", where=where, found=str(error)) from error
+    except OSError as error:
         raise BundleError(
             "is not a bundle", where=where, expected=f"a folder or zip file with {MANIFEST}", found=_what(folder)
         ) from error

@@ -74,6 +74,7 @@ def compile_recipe(
         elif finish is not None:
             finish(folders)
         if out.suffix == ARCHIVE:
+            staging.single = True
             write_archive(staging.folder, staging.folder / staging.out.name)
     if missed:
         raise BudgetMissedError("; ".join(missed), fix=f"the best bundle so far is kept in {staging.out}")

@@ -72,20 +72,22 @@ def read_golden(bundle: Bundle) -> list[tuple[dict[str, np.ndarray[Any, Any]], d
     """The (inputs, expected outputs) of every case.
 
     Raises:
-        BundleError: ``golden.npz`` cannot be read.
+        BundleError: ``golden.npz`` cannot be read, or has no case, or a case without some of the bundle's outputs.
     """
     path, count = bundle.folder / GOLDEN, bundle.report.golden.cases
     try:
         arrays = read_npz(path, npz_headers(path))
-        if not 0 <= count <= len(arrays):
+        if not 1 <= count <= len(arrays):
             raise ValueError(f"{len(arrays)} arrays for {count} cases")
         cases: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {}) for _ in range(count)]
         for key, array in arrays.items():
             case, side, name = key.split("/", 2)
             cases[int(case)][side == "out"][name] = array.astype(object) if array.dtype.kind == "U" else array
-        names = {name for _, expected in cases for name in expected}
-        if unknown := sorted(names - set(bundle.report.golden.tolerances)):
-            raise ValueError(f"no tolerance for the output {unknown[0]!r:.100}")
+        outputs = set(bundle.report.outputs)
+        if unknown := sorted(outputs ^ set(bundle.report.golden.tolerances)):
+            raise ValueError(f"no tolerance for the output {unknown[0]!r:.100}, or no such output")
+        if any(set(expected) != outputs for _, expected in cases):
+            raise ValueError("a case has other outputs than the bundle")
     except (DataError, ValueError, IndexError) as error:
         raise BundleError(f"{GOLDEN} cannot be read", where=str(bundle.path), found=str(error)) from error
     return cases

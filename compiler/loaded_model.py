@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from tamis.compiler.bundle import Bundle, open_bundle
-from tamis.compiler.errors import TargetUnavailableError
+from tamis.compiler.bundle import MANIFEST, Bundle, open_bundle
+from tamis.compiler.errors import BundleError, TargetUnavailableError
 from tamis.compiler.graph_pass import Feeds
 from tamis.compiler.link import HERE
 from tamis.compiler.manifest import Manifest
@@ -53,11 +54,22 @@ def bundle_runtime(bundle: Bundle) -> Runtime[Any]:
     """The runtime that a bundle needs, with the bundle's options.
 
     Raises:
+        BundleError: The manifest's options are not the runtime's.
         TargetUnavailableError: It is not installed, or cannot serve the bundle's machine from here.
     """
     record = bundle.report.target
     cls = runtime_class(record.runtime)
-    runtime = cls(cls.options_type.model_validate(record.options), record.link if record.link.kind == "qemu" else HERE)
+    try:
+        options = cls.options_type.model_validate(record.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(
+            f"{MANIFEST} has options that are not those of runtime {record.runtime}",
+            where=str(bundle.path),
+            found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="build the bundle again",
+        ) from error
+    runtime = cls(options, record.link if record.link.kind == "qemu" else HERE)
     reason = runtime.unavailable(record.machine)
     if reason is not None:
         raise TargetUnavailableError(reason, where=str(bundle.path))

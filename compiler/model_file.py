@@ -45,6 +45,7 @@ def load_model(path: Path, *, max_nodes: int | None = None) -> ir.Model:
             where=str(path),
             expected=f"at most {MODEL.most} bytes",
             found=f"{size} bytes",
+            fix=MODEL.fix,
         )
     if size == 0:
         raise ModelError("the model file is empty", where=str(path), fix="export or copy it again")
@@ -212,7 +213,7 @@ def _check_versions(model: ir.Model, path: Path) -> None:
 
 def _check_graph(model: ir.Model, path: Path, max_nodes: int) -> None:
     if next(itertools.islice(model.graph.all_nodes(), max_nodes, None), None) is not None:
-        raise ModelError("too many nodes", where=str(path), expected=f"at most {max_nodes}")
+        raise ModelError("too many nodes", where=str(path), expected=f"at most {max_nodes}", fix=NODES.fix)
     if not model.graph.outputs:
         raise ModelError("the graph has no outputs", where=str(path), fix="export the model again")
 

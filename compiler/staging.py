@@ -39,12 +39,15 @@ def write_error(error: OSError, path: Path) -> TamisError:
 class Staging:
     """A folder to write into, and the path that it will be published at.
 
-    To publish a single file instead of the folder, leave a file called ``out.name`` in the folder and
-    let ``out`` have a suffix. ``out`` may be changed to a sibling path until the end.
+    ``out`` may be changed to a sibling path until the end.
+
+    Args:
+        single: Publish only the file called ``out.name`` in the folder, instead of the folder.
     """
 
     folder: Path
     out: Path
+    single: bool = False
 
 
 @contextmanager
@@ -70,29 +73,42 @@ def staged(out: Path, *, replaceable: Callable[[Path], bool]) -> Iterator[Stagin
         staging = Staging(folder, out)
         yield staging
         folder.chmod(0o755)
-        single = folder / staging.out.name
-        _publish(single if staging.out.suffix and single.is_file() else folder, staging.out)
+        _publish(folder / staging.out.name if staging.single else folder, staging.out)
     except OSError as error:
         raise write_error(error, out) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(owned)
+
+
+def _remove(folder: Path) -> None:
+    """A folder with all that is in it; of a link that was the output before, only the link."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder(out: Path, kind: str) -> tuple[Path, int]:
     """A new folder beside ``out``, and the descriptor that locks it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}{MARK}{kind}", dir=out.parent))
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # swept in the moment before it was locked, as below
         lock(handle, wait=True)
         if folder.exists():
             return folder, handle
-        os.close(handle)  # swept in the moment before it was locked
+        os.close(handle)
 
 
 def sweep(out: Path) -> None:
     """Remove what killed processes have left beside ``out``, and put an output back that one of them had moved aside."""
     for folder in out.parent.glob(f"{glob.escape(f'.{out.name}{MARK}')}*"):
+        if folder.is_symlink():
+            _remove(folder)
+            continue
         try:
             handle = os.open(folder, os.O_RDONLY)
         except OSError:
@@ -131,12 +147,22 @@ def check_output(out: Path, replaceable: Callable[[Path], bool]) -> None:
 def _publish(source: Path, out: Path) -> None:
     for path in (*source.rglob("*"), source) if source.is_dir() else (source,):
         _fsync(path)
-    if source.is_dir() and out.is_dir():
-        if not exchange(source, out):
-            _replace(source, out)
-    else:
+    if not source.is_dir():
         source.replace(out)
+    elif not _moved(source, out) and not exchange(source, out):
+        _replace(source, out)
     _fsync(out.parent)
+
+
+def _moved(source: Path, out: Path) -> bool:
+    """Move a folder to ``out``; False if a folder with something in it, or a link to a folder, is there by now."""
+    try:
+        source.rename(out)
+    except OSError:
+        if out.is_dir():
+            return False
+        raise
+    return True
 
 
 def _replace(source: Path, out: Path) -> None:
@@ -173,4 +199,5 @@ def staged_file(out: Path) -> Iterator[Path]:
     if not out.suffix:
         raise OutputError("has no file extension", where=str(out), fix="give the output file a suffix")
     with staged(out.absolute(), replaceable=Path.is_file) as staging:
+        staging.single = True
         yield staging.folder / out.name

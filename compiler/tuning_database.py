@@ -198,7 +198,8 @@ class TuningDatabase:
         """SHA-256, hexadecimal, of the records that a search has found: settings, and what has a cost."""
         query = (
             "SELECT kind, workload, target, value FROM records "
-            "WHERE kind LIKE '%-settings' OR json_extract(measurements, '$.cost') IS NOT NULL "
+            "WHERE kind LIKE '%-settings' OR "  # JSON of Python may have infinities, which SQLite takes for malformed
+            "CASE WHEN json_valid(measurements) THEN json_extract(measurements, '$.cost') ELSE 1 END IS NOT NULL "
             "ORDER BY kind, workload, target"
         )
         digest = hashlib.sha256()

@@ -25,6 +25,8 @@ from tamis.compiler.alone import JOB_VARIABLE, SOCKET_VARIABLE
 GO = b"go\n"
 GRACE_SECONDS = 5.0
 """Between an interrupt and a kill."""
+LONGEST = 60
+"""Bytes of the path of the folder for temporary files; in a longer one, a socket may not find room for its own."""
 HOLD = "hold"
 """What a compile says that only wants to know when this process has died."""
 
@@ -46,7 +48,7 @@ class Quiet:
         self._groups: dict[str, int] = {}
         self._measuring: str | None = None
         self._stopped = False
-        self._folder = Path(tempfile.mkdtemp(prefix="tamis-build-"))
+        self._folder = _short_folder()
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(self._folder / "s"))
         self._server.listen(64)
@@ -144,6 +146,12 @@ class Quiet:
                 _send(group, signal.SIGCONT)
             self._changed.notify_all()
         self._listen(None)
+
+
+def _short_folder() -> Path:
+    """A new folder for the socket, whose whole path may have about a hundred bytes."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="tamis-build-", dir=usual if len(os.fsencode(usual)) <= LONGEST else "/tmp"))
 
 
 def _send(group: int, kind: signal.Signals) -> None:

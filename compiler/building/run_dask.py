@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tamis.compiler.building.job import Job, Result
@@ -45,8 +45,11 @@ def on_dask(scheduler: str, jobs: int, build: str, module: str = CHILD) -> Itera
     """
     with _client(scheduler, jobs) as client:
         executor = client.get_executor(pure=False)
-        yield Crew(executor, _Task(build, module), lambda: _stop_all(client, build))
-        client.run(_close, build)
+        try:
+            yield Crew(executor, _Task(build, module), lambda: _stop_all(client, build))
+        finally:
+            with suppress(OSError):  # a scheduler that is gone has nothing left to close
+                client.run(_close, build)
 
 
 class _Task:
@@ -69,7 +72,9 @@ def _stop_all(client: Any, build: str) -> None:
 
 def _stop(build: str) -> None:
     with _lock:
-        workshop = _workshops.setdefault(build, Workshop(Quiet(), Room(0)))
+        if build not in _workshops:
+            _workshops[build] = Workshop(Quiet(), Room(0))
+        workshop = _workshops[build]
     workshop.quiet.stop()
 
 

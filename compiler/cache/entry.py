@@ -20,6 +20,8 @@ MAX_BYTES = 8 << 20
 MAX_FILES = 10_000
 MAX_BLOB = 1 << 50
 """Largest blob, bytes."""
+MAX_PART = 255
+"""Longest part of a name, bytes."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -76,7 +78,16 @@ def check_name(name: object) -> str:
     outside = name == "." or ".." in windows.parts or bool(windows.anchor) or name.startswith("/")
     if outside or "\\" in name or any(ord(c) < 32 for c in name):
         raise EntryError(f"a name outside its own folder: {name[:80]!r}")
+    if not all(map(_can_be, windows.parts)):
+        raise EntryError(f"a name that no file can have: {name[:80]!r}")
     return name
+
+
+def _can_be(part: str) -> bool:
+    try:
+        return len(part.encode()) <= MAX_PART
+    except UnicodeEncodeError:
+        return False
 
 
 def dump(entry: Entry) -> bytes:
@@ -122,6 +133,8 @@ def parse(text: bytes, key: str) -> Entry:
     kind, data, files = (body.get(name) for name in ("kind", "data", "files"))
     if not isinstance(kind, str) or not isinstance(data, dict) or not isinstance(files, dict) or len(files) > MAX_FILES:
         raise EntryError("incomplete")
+    if any(str(folder) in files for name in files for folder in PurePosixPath(name).parents):
+        raise EntryError("a file is the folder of another")
     return Entry(key, kind, data, {check_name(name): _record(record) for name, record in files.items()})
 
 

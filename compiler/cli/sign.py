@@ -24,6 +24,8 @@ def keygen(
     """Make a pair of keys to sign bundles with, in minisign's format."""
     from tamis.compiler.provenance.signing import create_keys
 
+    if not stem.name or stem.name == "..":
+        raise UsageError("is not a name for keys", where=str(stem), expected="a path that ends in a name")
     secret, public = stem.with_name(f"{stem.name}.key"), stem.with_name(f"{stem.name}.pub")
     password = None if no_password else _password(new=True)
     if password == "":

@@ -37,7 +37,9 @@ def bundle_changes(a: Bundle, b: Bundle) -> tuple[Change, ...]:
     found = [*_causes(a, b, one, two), *step_record_changes(a.report.steps, b.report.steps), *layer_changes(a, b)]
     found += _files(a, b)
     found += _figures(a, b, one, two)
-    return tuple(found)
+    # parts of the manifest without a section are named where nothing else tells of the difference
+    found = found or [*tree_changes("manifest", one, two)] or [Change("manifest", "bundle.json", "one", "another")]
+    return (*found, *_measured(a, b))
 
 
 def _causes(a: Bundle, b: Bundle, one: dict[str, Any], two: dict[str, Any]) -> Iterator[Change]:
@@ -68,6 +70,9 @@ def _figures(a: Bundle, b: Bundle, one: dict[str, Any], two: dict[str, Any]) -> 
         yield Change("figures", "size, MB", *sizes)
     for name, what in (("sqnr_db", "SQNR, dB"), ("drift", "drift"), ("accuracy", "accuracy"), ("golden", "golden")):
         yield from tree_changes("figures", one[name], two[name], what)
+
+
+def _measured(a: Bundle, b: Bundle) -> Iterator[Change]:
     for name, path in (("speedup", ("speedup", "speedup")), ("latency, median ms", ("latency", "p50_ms"))):
         values = [_at(bundle.measurements, path) for bundle in (a, b)]
         if values[0] != values[1]:

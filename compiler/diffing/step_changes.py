@@ -9,7 +9,19 @@ from typing import Any
 from tamis.compiler.diffing.change import Change, tree_changes
 from tamis.compiler.manifest import StepRecord
 
-FIGURES = ("verdict", "reason", "contract", "counts", "nodes_before", "nodes_after", "sqnr_db", "metric")
+FIGURES = (
+    "verdict",
+    "reason",
+    "contract",
+    "counts",
+    "nodes_before",
+    "nodes_after",
+    "sqnr_db",
+    "metric",
+    "tolerance_needed",
+    "adversarial_needed",
+    "skips",
+)
 
 
 def recipe_step_changes(a: Sequence[Any], b: Sequence[Any]) -> Iterator[Change]:

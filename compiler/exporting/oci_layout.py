@@ -23,7 +23,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tamis.compiler.bundle import MANIFEST, Bundle, file_record
+from tamis.compiler.bundle import Bundle, file_record
 from tamis.compiler.errors import OutputError, UsageError
 from tamis.compiler.exporting.shipped import shipped_files
 from tamis.compiler.staging import staged
@@ -67,6 +67,7 @@ def export_oci(bundle: Bundle, out: Path, *, tag: str = "latest") -> str:
     content, digest = layout(bundle, tag)
     with staged(out.absolute(), replaceable=_is_layout) as staging:
         if out.suffix == ".tar" and not out.is_dir():
+            staging.single = True
             _write_tar(content, staging.folder / out.name)
         else:
             _write_folder(content, staging.folder)
@@ -146,7 +147,14 @@ def _write_tar(content: Layout, out: Path) -> None:
 
 
 def _is_layout(path: Path) -> bool:
-    """Whether ``path`` may be replaced: a layout, or a tar file."""
-    if path.is_file():
-        return tarfile.is_tarfile(path)
-    return (path / "oci-layout").is_file() and not (path / MANIFEST).exists()
+    """Whether ``path`` may be replaced: a layout, in a folder or a tar file, that holds one bundle and nothing else."""
+    try:
+        if path.is_file():
+            with tarfile.open(path, "r:") as archive:
+                found = archive.extractfile("index.json")
+                text = found.read() if found is not None else b""
+        else:
+            text = (path / "index.json").read_bytes()
+        return [entry["artifactType"] for entry in json.loads(text)["manifests"]] == [ARTIFACT_TYPE]
+    except (OSError, ValueError, KeyError, TypeError, tarfile.TarError):
+        return False

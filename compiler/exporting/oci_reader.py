@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tamis.compiler.bundle import is_output, open_bundle
-from tamis.compiler.errors import BundleError
+from tamis.compiler.bundle import MANIFEST, is_output, open_bundle
+from tamis.compiler.errors import BundleError, OutputError
 from tamis.compiler.exporting.oci_layout import ARTIFACT_TYPE, MANIFEST_TYPE, TAG, TITLE
+from tamis.compiler.exporting.shipped import SIGNATURE
 from tamis.compiler.limits import BUNDLE
+from tamis.compiler.plain_file import is_file
 from tamis.compiler.staging import staged
 from tamis.compiler.zip_file import MAX_MEMBERS, stays_inside
 
@@ -37,25 +39,35 @@ def import_oci(source: Path, out: Path, *, tag: str | None = None) -> None:
         BundleError: Not a layout with such a bundle, or damaged.
         OutputError, WriteError: ``out`` cannot be written.
     """
+    if out.suffix == ".zip" or out.name == MANIFEST:
+        raise OutputError("is not a name for a folder", where=str(out), fix="name the folder of the bundle to write")
     with _opened(source) as opener, staged(out.absolute(), replaceable=is_output) as staging:
         try:
             manifest = _manifest(opener, tag, source)
-            for name, layer in _layers(manifest, source).items():
+            layers = _layers(manifest, source)
+            for name, layer in layers.items():
                 path = staging.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _copy_blob(opener, layer, path, source)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError, tarfile.TarError) as error:
             raise _damaged(source, f"{type(error).__name__}: {error}") from error
-        open_bundle(staging.folder)
+        try:
+            covered = {MANIFEST, SIGNATURE, *open_bundle(staging.folder).report.files}
+        except BundleError as error:
+            raise _damaged(source, str(error).removeprefix(f"{staging.folder}: ")) from error
+        if extra := sorted(layers.keys() - covered):
+            raise _damaged(source, f"the file {extra[0]!r:.100}, which {MANIFEST} does not name")
 
 
 @contextmanager
 def _opened(source: Path) -> Iterator[Opener]:
     if source.is_dir():
-        yield lambda name: (source / name).open("rb")
+        yield lambda name: _plain(source / name)
         return
     try:
-        archive = tarfile.open(source)  # noqa: SIM115
+        if not is_file(source):
+            raise FileNotFoundError("no such file")
+        archive = tarfile.open(source, "r:")  # noqa: SIM115  (never compressed: it unpacks to no more than it is)
     except (OSError, tarfile.TarError) as error:
         raise _damaged(source, str(error)) from error
     with archive:
@@ -67,6 +79,12 @@ def _opened(source: Path) -> Iterator[Opener]:
             return stream
 
         yield member
+
+
+def _plain(path: Path) -> IO[bytes]:
+    if not is_file(path):
+        raise FileNotFoundError(f"{path} is not a file")
+    return path.open("rb")
 
 
 def _manifest(opener: Opener, tag: str | None, source: Path) -> dict[str, Any]:

@@ -5,8 +5,8 @@
     <name>/config.pbtxt     inputs, outputs, threads, level of graph optimization
     <name>/1/model.onnx     with its external data, if any
 
-Triton's ONNX Runtime backend takes few session options. What the manifest has beyond them is returned as notes, since
-results do not depend on it and times may.
+Triton's ONNX Runtime backend takes few session options. What the manifest has beyond them is returned as notes. Times may
+depend on it. Results do in one case: ONNX Runtime quantizes float weights between Q and DQ unless it is told not to.
 
 References: https://github.com/triton-inference-server/onnxruntime_backend (README.md, src/onnxruntime.cc);
 ``ModelConfig`` in https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamis.compiler.bundle import Bundle
 from tamis.compiler.errors import TargetUnavailableError, UsageError
+from tamis.compiler.manifest import NODES_NAMED
 from tamis.compiler.staging import staged
 
 if TYPE_CHECKING:
@@ -117,9 +118,29 @@ def config_text(bundle: Bundle, graph: ir.Graph, name: str, max_batch: int) -> t
         lines.append(_parameter("intra_op_thread_count", threads))
     lines.append(_parameter("execution_mode", 0))
     notes = [f"{key}: {value}" for key, value in sorted(settings.items()) if key not in STATED]
+    if (nodes := _float_weights(graph)) and settings.get("graph_optimization") != "off":
+        notes.append(
+            f"float weights of {', '.join(nodes[:NODES_NAMED])} and {len(nodes)} nodes in all: Triton quantizes them to 8 bits, "
+            "so outputs differ from the golden ones"
+        )
     if settings.get("graph_optimization") == "layout":
         notes.append("graph_optimization: layout (the backend uses all)")
     return "\n".join(lines) + "\n", notes
+
+
+def _float_weights(graph: ir.Graph) -> list[str]:
+    """Nodes of float weights between Q and DQ: what the optimizer WeightBiasQuantization of ONNX Runtime looks for."""
+    found = []
+    for node in graph.all_nodes():
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or node.domain not in ("", "ai.onnx"):
+            continue
+        data, weight = node.inputs[:2]
+        before = data.producer() if data is not None else None
+        after = {user.op_type for user in node.outputs[0].consumers()}
+        constant = weight is not None and weight.is_initializer()
+        if constant and before is not None and before.op_type == "DequantizeLinear" and "QuantizeLinear" in after:
+            found.append(node.name or node.outputs[0].name or node.op_type)
+    return found
 
 
 def _check_batch(bundle: Bundle, values: Iterable[ir.Value], max_batch: int) -> None:

@@ -67,7 +67,7 @@ def build_key(merged: MergedRecipe, store: Store | None, *, loader: bool = False
         return None
     content = {
         "recipe": recipe,
-        "files": [(file.name, file.sha256) for file in files],
+        "files": [(file.role, file.name, file.sha256) for file in files],
         "machines": machines,
         "code": code_digest(),
         "versions": all_versions(),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 KIND = "step"
 SMALL = 32e6
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
+"""What comes of an entry that is no step: one from elsewhere can be whole and say anything."""
 BYTES_PER_SECOND = 2e8
 """What storing may cost: models of up to ``SMALL`` bytes always, larger ones only after steps that took long enough."""
 
@@ -87,7 +89,7 @@ class Checkpoints:
         for done in range(len(self.keys), 0, -1):
             try:
                 found = self._resume(done, given)
-            except BlobLostError:
+            except (BlobLostError, *MALFORMED):
                 continue
             if found is not None:
                 return found

@@ -67,9 +67,9 @@ def make(
         if found := stamped(out, key.digest):
             return Made(tuple(found), "up to date", key.files)
         if store is not None and (entry := store.get(key.digest, check=True)):
-            with suppress(BlobLostError):
+            with suppress(BlobLostError):  # then it is built, and kept in the place of what was lost
                 return Made(_restore(store, entry, out), "restored", key.files)
-    return _build(merged, out, key, None if force else store, loader=loader, quiet=quiet)
+    return _build(merged, out, key, store, force=force, loader=loader, quiet=quiet)
 
 
 def _build(
@@ -78,6 +78,7 @@ def _build(
     key: BuildKey | None,
     store: Store | None,
     *,
+    force: bool,
     loader: bool,
     quiet: bool,
 ) -> Made:
@@ -92,7 +93,8 @@ def _build(
         if store is not None:
             _keep(store, now.digest, folders, str(merged.tree.mapping["model"].value))
 
-    bundles = compile_recipe(merged.checked(), out, store=store, finish=finish, loader=loader, quiet=quiet)
+    steps = None if force else store
+    bundles = compile_recipe(merged.checked(), out, store=steps, finish=finish, loader=loader, quiet=quiet)
     return Made(tuple(bundle.path for bundle in bundles), "built", key.files if key else merged.files)
 
 
@@ -110,14 +112,22 @@ def _keep(store: Store, key: str, folders: list[Path], model: str) -> None:
 def _restore(store: Store, entry: Entry, out: Path) -> tuple[Path, ...]:
     from tamis.compiler.bundle import write_archive
 
-    targets = entry.data["targets"]
-    names = [str(name) for name in targets] if isinstance(targets, list) else []
+    """Publish the bundles of an entry, after the look that a bundle at ``out`` gets before it is left there.
+
+    Raises:
+        BlobLostError: A file is lost, or the files are no bundles of that key: an entry may come from elsewhere.
+    """
     check_output(out, is_output)
     with staged(out, replaceable=is_output) as staging:
         for name, record in entry.files.items():
             path = staging.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             store.restore(record, path)
+        found = stamped(staging.folder, entry.key) if entry.kind == KIND else None
+        if found is None:
+            raise BlobLostError(f"{entry.key} gives no bundle of that key")
+        places = [path.relative_to(staging.folder) for path in found]
         if out.suffix == ARCHIVE:
+            staging.single = True
             write_archive(staging.folder, staging.folder / staging.out.name)
-    return tuple(out / name if name else out for name in names)
+    return tuple(out / place for place in places)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.compiler.errors import ModelError
+from tamis.compiler.plain_file import is_file
 
 if TYPE_CHECKING:
     from tamis.compiler.cache.store import Store
 
+MODEL = "model"
 EXTERNAL = "external"
 """Kind of the cache's entries that tell which files hold the weights of a model file."""
 
@@ -24,11 +26,13 @@ class SourceFile:
     """A file that a build reads.
 
     Args:
+        role: What it is read as: ``model``, or the key of the samples in the recipe.
         name: What the recipe, the model or the list calls it; free of the folder in which all of them lie.
         path: Where it is.
         sha256: Of its content, hexadecimal.
     """
 
+    role: str
     name: str
     path: Path
     sha256: str
@@ -46,25 +50,28 @@ def source_files(recipe: Mapping[str, Any], folder: Path, store: Store | None) -
         None if that cannot be told from files: something is missing, or samples come from a plug-in.
     """
     data = recipe.get("data")
-    places = data.values() if isinstance(data, dict) else ()
-    found = [_model(recipe.get("model"), folder, store), *(_samples(place, folder) for place in places if place)]
+    places = data.items() if isinstance(data, dict) else ()
+    found = [
+        _model(recipe.get("model"), folder, store),
+        *(_samples(str(role), place, folder) for role, place in places if place),
+    ]
     return None if None in found else [file for files in found for file in files or ()]
 
 
 def _model(name: object, folder: Path, store: Store | None) -> list[SourceFile] | None:
-    model = _read(name, folder / name) if isinstance(name, str) else None
+    model = _read(MODEL, name, folder / name) if isinstance(name, str) else None
     names = None if model is None else _external_names(model, store)
     if model is None or names is None:
         return None
-    return _all([model, *(_read(name, model.path.parent / name) for name in names)])
+    return _all([model, *(_read(MODEL, name, model.path.parent / name) for name in names)])
 
 
 def _external_names(model: SourceFile, store: Store | None) -> list[str] | None:
     key = hashlib.sha256(f"{EXTERNAL} {model.sha256}".encode()).hexdigest()
     entry = store.get(key) if store else None
-    if entry is not None:
-        names = entry.data["names"]
-        return [str(name) for name in names] if isinstance(names, list) else None
+    names = entry.data.get("names") if entry else None
+    if isinstance(names, list):
+        return [str(name) for name in names]
     found = _parsed_names(model.path)
     if store and found is not None:
         store.put(key, EXTERNAL, {"names": list(found), "model": model.name}, {})
@@ -83,27 +90,32 @@ def _parsed_names(path: Path) -> list[str] | None:
     return sorted({str(t.location) for _, t in initializers(model) if isinstance(t, ir.ExternalTensor)})
 
 
-def _samples(source: object, folder: Path) -> list[SourceFile] | None:
+def _samples(role: str, source: object, folder: Path) -> list[SourceFile] | None:
     for kind, files_of in FILES.items():
         place = source.get(kind) if isinstance(source, dict) else None
         if isinstance(place, str):
             path = folder / place
-            return _all([_read(os.path.relpath(file, path), file) for file in files_of(path)]) or None
+            return _all([_read(role, os.path.relpath(file, path), file) for file in files_of(path)]) or None
     return None
 
 
 def _within(folder: Path) -> Iterable[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else ()
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_file())
+    except (OSError, ValueError):
+        return ()
 
 
 def _listed(path: Path) -> Iterable[Path]:
     """The CSV file and the files that its first column names."""
+    if not is_file(path):
+        return ()
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            names = [cells[0] for cells in csv.reader(stream) if cells]
+            names = [cells[0].strip() for cells in csv.reader(stream) if cells]
     except (OSError, UnicodeDecodeError, csv.Error):
         return ()
-    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+    return [path, *(path.parent / name for name in names if is_file(path.parent / name))]
 
 
 FILES: dict[str, Callable[[Path], Iterable[Path]]] = {
@@ -115,10 +127,12 @@ FILES: dict[str, Callable[[Path], Iterable[Path]]] = {
 """Kind of a data source -> the files that it reads, and perhaps some more."""
 
 
-def _read(name: str, path: Path) -> SourceFile | None:
+def _read(role: str, name: str, path: Path) -> SourceFile | None:
+    if not is_file(path):
+        return None
     try:
         with path.open("rb") as stream:
-            return SourceFile(name, path, hashlib.file_digest(stream, "sha256").hexdigest())
+            return SourceFile(role, name, path, hashlib.file_digest(stream, "sha256").hexdigest())
     except OSError:
         return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.compiler.bundle import MANIFEST, MEASUREMENTS
+from tamis.compiler.zip_file import DAMAGE
 
 STAMP = "build"
 
@@ -42,7 +43,7 @@ def stamped(out: Path, key: str) -> list[Path] | None:
             if not all(_is_current(folder, key) for folder in folders):
                 return None
             return [out / name for name in names] or [out]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+    except (*DAMAGE, TypeError, AttributeError):
         return None
 
 

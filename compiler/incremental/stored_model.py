@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from tamis.compiler.cache.entry import BlobLostError
 from tamis.compiler.manifest import FileRecord
-from tamis.compiler.model_file import in_memory, initializers, reference_to, swapped
+from tamis.compiler.model_file import in_memory, initializers, reference_to, swapped, tensors
 
 if TYPE_CHECKING:
     from tamis.compiler.cache.store import Store
@@ -50,12 +51,25 @@ class ModelStore:
         return {GRAPH: self.store.add(graph), **files}
 
     def get(self, files: Mapping[str, FileRecord]) -> ir.Model:
-        """The model of ``put``'s files; weights are mapped when they are first read."""
-        proto = onnx.ModelProto.FromString(self.store.blob(files[GRAPH]).read_bytes())
-        model: ir.Model = ir.from_proto(proto)
-        for value, tensor in list(initializers(model)):
-            if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = self._mapped(tensor, files[str(tensor.location)])
+        """The model of ``put``'s files; weights are mapped when they are first read.
+
+        Raises:
+            BlobLostError: A file is lost, or these are not the files of a model.
+        """
+        try:
+            model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(self.store.blob(files[GRAPH]).read_bytes()))
+            for value, tensor in list(initializers(model)):
+                if isinstance(tensor, ir.ExternalTensor):
+                    value.const_value = self._mapped(tensor, files[str(tensor.location)])
+        except BlobLostError:
+            raise
+        except Exception as error:  # protobuf and onnx_ir raise many kinds on what is no model
+            raise BlobLostError(f"no model: {error}") from error
+        strange = [
+            name for name, tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor) and not self._has(tensor)
+        ]
+        if strange:
+            raise BlobLostError(f"{strange[0]} is not in the cache")
         return model
 
     def _record(self, tensor: ir.TensorProtocol) -> FileRecord:
@@ -76,6 +90,11 @@ class ModelStore:
         )
         self._remember(found, record)
         return found
+
+    def _has(self, tensor: ir.ExternalTensor) -> bool:
+        """Whether the tensor is a whole blob: a graph from elsewhere may name other files, or ask for more than there is."""
+        record = self._known.get(id(tensor))
+        return record is not None and record[0]() is tensor and record[1].bytes == tensor.nbytes
 
     def _remember(self, tensor: ir.TensorProtocol, record: FileRecord) -> None:
         self._known[id(tensor)] = (weakref.ref(tensor), record)

@@ -138,14 +138,17 @@ def dump_golden(folder: Path, out: Path, settings: Sequence[str]) -> None:
     and ``out CASE TOLERANCE DTYPE RANK SIZE... FILE NAME``. Files hold elements in C order and this machine's byte order.
 
     Raises:
-        LoaderError: The bundle is damaged, or ``out`` is there already.
+        LoaderError: The bundle is damaged, or ``out`` is there already or cannot be written.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     if out.exists():
         raise LoaderError(f"{out}: exists already; name a new folder", 2)
     lines = [f"model {(folder / manifest['artifact'][0]).absolute()}", *settings]
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    except OSError as error:
+        raise LoaderError(f"{out}: cannot be written: {error.strerror}; name another folder", 2) from error
     try:
         for case, feeds, expected in golden_cases(folder, manifest):
             for side, arrays in (("in", feeds), ("out", expected)):
@@ -159,8 +162,10 @@ def dump_golden(folder: Path, out: Path, settings: Sequence[str]) -> None:
         (staging / INDEX).write_text("\n".join(lines) + "\n", encoding="utf-8")
         staging.chmod(0o755)
         staging.rename(out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise LoaderError(f"{out}: cannot be written: {error.strerror}; name another folder", 2) from error
         raise
 
 

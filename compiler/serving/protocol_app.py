@@ -32,6 +32,7 @@ def protocol_app(models: Mapping[str, ServedModel], max_bytes: int) -> Starlette
     """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
     from starlette.routing import Route
 
     served = _Served(models, max_bytes)
@@ -47,7 +48,12 @@ def protocol_app(models: Mapping[str, ServedModel], max_bytes: int) -> Starlette
             Route(prefix + "/ready", served.model_ready),
             Route(prefix + "/infer", served.infer, methods=["POST"]),
         ]
-    handlers: dict[Any, Any] = {HTTPException: _refused, TamisError: _failed, Exception: _defect}
+    handlers: dict[Any, Any] = {
+        HTTPException: _refused,
+        ClientDisconnect: _gone,
+        TamisError: _failed,
+        Exception: _defect,
+    }
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -120,6 +126,11 @@ def _json(data: object, status: int = 200, headers: Mapping[str, str] | None = N
 
 async def _refused(request: Request, error: Any) -> Response:
     return _json({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody gets this."""
+    return _json({"error": "the client left before the end of its request"}, HTTPStatus.BAD_REQUEST)
 
 
 async def _failed(request: Request, error: TamisError) -> Response:

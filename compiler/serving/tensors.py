@@ -26,9 +26,12 @@ NAMES = {
 """NumPy's name of an element type -> the protocol's."""
 DTYPES = {name: np.dtype(numpy).newbyteorder("<") for numpy, name in NAMES.items()}
 TEXT = "BYTES"
-OBJECTS = {TEXT, "UINT64"}
-"""Types whose JSON values NumPy does not recognise: it makes floats of large whole numbers."""
+JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+"""Kind of an element type -> what its values may be in JSON."""
 LARGEST_DIMENSION = 2**31 - 1
+MOST_DIMENSIONS = 32
+MOST_ELEMENTS = 2**40
+"""Of a shape, empty dimensions aside: NumPy refuses what it cannot address, even without elements."""
 
 
 def datatype_of(dtype: np.dtype[Any] | str, where: str) -> str:
@@ -53,6 +56,13 @@ def checked_shape(shape: object, where: str) -> tuple[int, ...]:
     """
     if not isinstance(shape, list) or not all(type(d) is int and 0 <= d <= LARGEST_DIMENSION for d in shape):
         raise DataError("wrong shape", where=where, expected="a list of whole numbers from 0", found=f"{shape!r:.100}")
+    if len(shape) > MOST_DIMENSIONS or math.prod(d or 1 for d in shape) > MOST_ELEMENTS:
+        raise DataError(
+            "the shape is too large",
+            where=where,
+            expected=f"at most {MOST_DIMENSIONS} dimensions and {MOST_ELEMENTS} elements",
+            found=f"{shape!r:.100}",
+        )
     return tuple(shape)
 
 
@@ -64,38 +74,36 @@ def from_json(data: object, datatype: str, shape: tuple[int, ...], where: str) -
     """
     if not isinstance(data, list):
         raise DataError("wrong data", where=where, expected="a list", found=type(data).__name__)
-    try:
-        array = np.array(data, dtype=object if datatype in OBJECTS else None)
-    except (ValueError, OverflowError) as error:
-        raise DataError("wrong data", where=where, expected="lists of equal lengths", found=str(error)) from error
+    array = np.array(data, dtype=object)  # of any other type each element would be as wide as the longest text
+    if array.ndim > MOST_DIMENSIONS:
+        raise _miscounted(shape, f"{array.ndim} levels of lists", where)
+    found = set(map(type, array.flat))
+    if list in found:
+        raise DataError("wrong data", where=where, expected="lists of equal lengths", found="others")
+    if found - ({str} if datatype == TEXT else JSON_TYPES[DTYPES[datatype].kind]):
+        raise DataError("wrong data", where=where, expected=f"values of {datatype}", found="other values")
     if array.shape not in {shape, (math.prod(shape),)}:
         raise _miscounted(shape, str(list(array.shape)), where)
-    if array.size:
-        array = _texts(array, where) if datatype == TEXT else _numbers(array, datatype, where)
-    return array.reshape(shape).astype(object if datatype == TEXT else DTYPES[datatype].newbyteorder("="))
-
-
-def _texts(array: Array, where: str) -> Array:
-    if not all(isinstance(v, str) for v in array.flat):
-        raise DataError("wrong data", where=where, expected="texts", found="other values")
-    return array
+    if datatype != TEXT:
+        array = _numbers(array, datatype, where)
+    return array.reshape(shape)
 
 
 def _numbers(array: Array, datatype: str, where: str) -> Array:
-    dtype = DTYPES[datatype]
-    kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
-    whole = dtype.kind in "iu" and array.dtype.kind == "O" and all(type(v) is int for v in array.flat)
-    if array.dtype.kind not in kinds and not whole:
-        raise DataError("wrong data", where=where, expected=f"values of {datatype}", found="other values")
-    if dtype.kind in "iu":
+    dtype = DTYPES[datatype].newbyteorder("=")
+    fits = True
+    if dtype.kind in "iu" and array.size:
         bounds = np.iinfo(dtype)
-        fits = bounds.min <= int(array.min()) and int(array.max()) <= bounds.max
-    else:
+        fits = bounds.min <= min(array.flat) and max(array.flat) <= bounds.max
+    try:
         with np.errstate(over="ignore"):
-            fits = dtype.kind == "b" or bool(np.isfinite(array.astype(dtype)).all())
+            made = array.astype(dtype) if fits else array
+        fits = fits and (dtype.kind != "f" or bool(np.isfinite(made).all()))
+    except OverflowError:
+        fits = False
     if not fits:
         raise DataError("wrong data", where=where, expected=f"values of {datatype}", found="one out of its range")
-    return array
+    return made
 
 
 def from_bytes(data: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Array:

@@ -48,7 +48,7 @@ def _tamis_bundle_impl(ctx):
         progress_message = "tamis %{label}",
         use_default_shell_env = True,
         # Times are taken on the machine that builds: not beside other actions, and not from a remote cache of another machine.
-        execution_requirements = {"no-remote-exec": "1", "cpu:2": ""},
+        execution_requirements = {"no-remote": "1", "cpu:2": ""},
     )
     return [DefaultInfo(files = depset([bundle]))]
 

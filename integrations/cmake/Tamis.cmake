@@ -60,7 +60,7 @@ function(tamis_compile)
   # Ninja sees by itself that a bundle was left as it was, and then leaves what depends on it; Make wants it younger.
   set(touch "")
   if(NOT CMAKE_GENERATOR MATCHES "Ninja")
-    set(touch COMMAND "${CMAKE_COMMAND}" -E touch "${arg_OUTPUT}/bundle.json")
+    set(touch COMMAND "${CMAKE_COMMAND}" -E touch_nocreate "${arg_OUTPUT}/bundle.json")
   endif()
 
   add_custom_command(

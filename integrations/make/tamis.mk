@@ -12,7 +12,7 @@ define tamis_bundle
 $(1)/bundle.json: $(2)
 	@mkdir -p $$(dir $(1))
 	$$(TAMIS) compile $(2) --out $(1) --depfile $(1).d $(3)
-	@touch $$@
+	@touch -c $$@
 
 -include $(1).d
 endef

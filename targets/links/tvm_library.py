@@ -38,8 +38,8 @@ class TvmLibrary:
             file ``WEIGHTS`` beside the library. Other entries are left alone.
 
     Raises:
-        OSError: ``libtvm_runtime.so`` cannot be found or loaded; or the file of weights.
-        ImportError: ``tvm_ffi`` is not installed.
+        OSError: ``libtvm_runtime.so`` cannot be loaded; or the file of weights.
+        ImportError: ``tvm_ffi`` or the package with ``libtvm_runtime.so`` is not installed.
         RuntimeError: The library cannot be loaded.
     """
 
@@ -139,10 +139,10 @@ def _runtime(threads: int) -> Any:
 
 
 def load_runtime(name: str) -> None:
-    """Load a library of the package ``tvm``, which is not imported. Raises ``OSError``."""
+    """Load a library of the package ``tvm``, which is not imported. Raises ``OSError``, or ``ImportError`` without it."""
     spec = importlib.util.find_spec("tvm")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (found := Path(folder) / "lib" / name).is_file():
             ctypes.CDLL(str(found), ctypes.RTLD_GLOBAL)
             return
-    raise OSError(f"{name} cannot be found: the package apache-tvm is not installed")
+    raise ImportError(f"{name} cannot be found: the package apache-tvm is not installed")

@@ -69,3 +69,18 @@ def test_damaged_bundles_are_refused(tamis: Command, project: Path) -> None:
     ran = tamis("diff", a, b)
     assert ran.status == 2 and "T106" in ran.err and ran.out == ""
     assert tamis("diff", a, project / "none").status == 2
+
+
+def test_no_difference_is_called_identical(tamis: Command, project: Path) -> None:
+    """Parts of the manifest that have no section of their own count, too."""
+    a, b = built(project, "a"), built(project, "b")
+    manifest = json.loads((b / "bundle.json").read_text())
+    for place, value in (
+        ("details", [{"place": "n", "got": "x", "why": "y", "figures": {}}]),
+        ("tolerance_needed", 0.5),
+    ):
+        changed = json.loads(json.dumps(manifest))
+        changed["steps"][0][place] = value
+        (b / "bundle.json").write_text(json.dumps(changed))
+        ran = tamis("diff", a, b)
+        assert ran.status == 1 and place in ran.out

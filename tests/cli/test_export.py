@@ -28,6 +28,8 @@ def test_keys_signature_and_bill(tamis: Command, tmp_path: Path, monkeypatch: py
     write_bundle(tmp_path / "work/out")
     monkeypatch.delenv("TAMIS_KEY_PASSWORD", raising=False)
     assert tamis("keygen", "release").status == 2
+    assert tamis("keygen", ".", "--no-password").status == 2
+    assert tamis("keygen", "..", "--no-password").status == 2
     assert not list((tmp_path / "work").glob("release*"))
     assert tamis("keygen", "release", "--no-password").status == 0
     assert tamis("sign", "out", "--key", "release.key").status == 0

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import onnx
 import pytest
+from pydantic import JsonValue
 
 from tamis.compiler import pipeline, registry
 from tamis.compiler.bundle import MEASUREMENTS
+from tamis.compiler.cache.store import Store
 from tamis.compiler.incremental import build_key
+from tamis.compiler.incremental.stamp import stamped
 from tamis.compiler.versions import all_versions
 from tests import planted
 from tests.cli.conftest import Command, Ran
@@ -222,3 +226,59 @@ def test_another_version_of_a_runtime(tamis: Command, project: Path, monkeypatch
     assert not {"ruff", "mypy", "pytest"} & found.keys(), "tools that only check this repository do not count"
     monkeypatch.setattr(build_key, "all_versions", lambda: {**found, "apache-tvm": "99"})
     assert state(compile_(tamis, "--json")) == "built"
+
+
+NO_MODEL = b"\xff" * 40
+
+
+@pytest.mark.parametrize(
+    ("data", "files"),
+    [
+        ({}, {}),
+        ({"targets": [""]}, {"bundle.json": b"{}"}),
+        ({"together": None}, {"graph": NO_MODEL}),
+    ],
+    ids=["nothing", "no bundle", "no model"],
+)
+def test_whole_entries_from_elsewhere_that_say_something_else(
+    tamis: Command, project: Path, tmp_path: Path, data: dict[str, JsonValue], files: dict[str, bytes]
+) -> None:
+    """Who can write to a shared cache can put anything under a right key; what makes no sense is built again."""
+    compile_(tamis)
+    whole = contents(project / "out")
+    store = Store(tmp_path / "cache")
+    for key in store.entries.all_keys():
+        store.put(key, store.entries.read(key).kind, data, files)
+    assert state(compile_(tamis, "--json", out="elsewhere")) == "built"
+    assert contents(project / "elsewhere") == whole
+    assert state(compile_(tamis, "--json", out="elsewhere")) == "up to date"
+    assert state(compile_(tamis, "--json", out="third")) == "restored"
+
+
+def test_a_damaged_archive_that_was_packed_again_is_only_stale(tamis: Command, project: Path) -> None:
+    compile_(tamis, out="out.zip")
+    with ZipFile(project / "out.zip") as stored, ZipFile(project / "packed.zip", "w", ZIP_DEFLATED) as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    compile_(tamis, out="packed.zip")
+    whole = (project / "packed.zip").read_bytes()
+    for start in range(40, len(whole), len(whole) // 20):
+        (project / "packed.zip").write_bytes(whole[:start] + b"\xff" * 8 + whole[start + 8 :])
+        assert stamped(project / "packed.zip", "key") is None
+
+
+def test_what_was_forced_takes_the_place_of_what_was_kept(tamis: Command, project: Path) -> None:
+    compile_(tamis)
+    compile_(tamis, "--force")
+    forced = (project / "out" / MEASUREMENTS).read_bytes()
+    assert state(compile_(tamis, "--json", out="elsewhere")) == "restored"
+    assert (project / "elsewhere" / MEASUREMENTS).read_bytes() == forced
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "bundle.json", "measurements.json"])
+def test_an_output_that_is_called_as_a_file_of_a_bundle(tamis: Command, project: Path, name: str) -> None:
+    compile_(tamis, out=f"models/{name}")
+    assert (project / "models" / name / "golden.npz").is_file()
+    (project / "models" / name / "golden.npz").unlink()
+    assert state(compile_(tamis, "--json", out=f"models/{name}")) == "restored"
+    assert (project / "models" / name / "golden.npz").is_file()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tamis.compiler.errors import OutputError, WriteError
-from tamis.compiler.staging import check_output, staged, staged_file
+from tamis.compiler.staging import check_output, staged, staged_file, sweep
 
 
 def never(path: Path) -> bool:
@@ -145,4 +147,60 @@ def test_where_paths_cannot_change_places(tmp_path: Path, monkeypatch: pytest.Mo
     out.rename(aside / "out")
     with staged(out, replaceable=always):
         assert (out / "a").read_text() == "new", "what a killed process had moved aside is back"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "old").write_text("old")
+    (tmp_path / "out").symlink_to("v1")
+    with staged(tmp_path / "out", replaceable=always) as staging:
+        (staging.folder / "a").write_text("1")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "v1"]
+    assert (tmp_path / "out" / "a").read_text() == "1"
+    assert (tmp_path / "v1" / "old").read_text() == "old"
+
+
+def test_a_link_that_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    for name, to in (("a", "v1"), ("b", "nowhere")):
+        (tmp_path / f".out.tamis-{name}").symlink_to(to)
+    sweep(tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["v1"]
+
+
+def test_an_output_that_appears_in_the_meantime_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may publish at the same path between any look at it and the move."""
+    rename = Path.rename
+
+    def late(source: Path, to: Path) -> Path:
+        if to == tmp_path / "out" and not to.exists():
+            to.mkdir()
+            (to / "theirs").write_text("1")
+        return rename(source, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+    monkeypatch.setattr(Path, "replace", late)
+    with staged(tmp_path / "out", replaceable=always) as staging:
+        (staging.folder / "mine").write_text("1")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+    made: list[str] = []
+
+    def swept_once(**named: Any) -> str:
+        made.append(make(**named))
+        if len(made) == 1:
+            sweep(tmp_path / "out")
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_once)
+    with staged(tmp_path / "out", replaceable=always) as staging:
+        (staging.folder / "a").write_text("1")
+    assert len(made) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +170,22 @@ def test_records_of_one_target_and_kind(path: Path) -> None:
         ):
             database.put(kind, workload, target, {}, {})
         assert [r.workload for r in database.matching("a", HERE)] == ["w1", "w2"]
+
+
+def test_the_digest_of_what_was_tuned(path: Path) -> None:
+    """Settings and what has a cost count, in any order; other measurements do not, whatever figures are in them."""
+    with TuningDatabase(path) as database:
+        empty = database.tuned_digest()
+        database.put("guard", "w", HERE, {"verdict": "faster"}, {"speedup": 1.2})
+        database.put("kernel", "w", HERE, {}, {"cost": None})
+        assert database.tuned_digest() == empty
+        seen = {empty}
+        for kind, value, measurements in (
+            ("tvm-settings", {"layout": "a"}, {}),
+            ("tvm-settings", {"layout": "b"}, {}),
+            ("kernel", {"trace": "a"}, {"cost": 3.5}),
+            ("kernel", {"trace": "b"}, {"cost": 2.5, "others": [math.inf]}),
+        ):
+            database.put(kind, "w", HERE, value, measurements)
+            assert database.tuned_digest() not in seen
+            seen.add(database.tuned_digest())

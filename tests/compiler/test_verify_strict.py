@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 import tamis
@@ -99,6 +100,19 @@ def test_another_model_is_refused(bundle: Path, tmp_path: Path) -> None:
     save_model(model(GRAPH, w=random(64, 64, seed=1)), tmp_path / "other.onnx")
     with pytest.raises(UsageError, match="not the model that the bundle was compiled from"):
         verify_bundle(bundle, strict=True, model=tmp_path / "other.onnx")
+
+
+def test_a_model_with_other_external_weights_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_build, "MEASURE_SECONDS", 0.01)
+    given = model(GRAPH, w=random(64, 64))
+    ir.save(given, tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=1)
+    made = tamis.compile(tmp_path / "m.onnx", out=tmp_path / "out", set={"passes": ["canonicalize"]}).path
+    record(made, 0.01)
+    monkeypatch.setattr(verify_strict, "SECONDS", 0.05)
+    verify_bundle(made, strict=True, model=tmp_path / "m.onnx")
+    (tmp_path / "m.data").write_bytes(bytes((tmp_path / "m.data").stat().st_size))
+    with pytest.raises(UsageError, match="not the model that the bundle was compiled from"):
+        verify_bundle(made, strict=True, model=tmp_path / "m.onnx")
 
 
 def test_other_versions_are_refused(bundle: Path) -> None:

@@ -16,20 +16,8 @@ from pathlib import Path
 
 import onnx
 
-Maker = Callable[[Path], None]
-CORPUS = Path(__file__).with_name("corpus")
-HUGE = 10**12
-LONG = "x" * 500
-"""No file can have this name."""
-
-
-def write(name: str, data: bytes, folder: Path) -> None:
-    (folder / name).write_bytes(data)
-
-
-def fifo(name: str, folder: Path) -> None:
-    (folder / name).unlink(missing_ok=True)
-    os.mkfifo(folder / name)
+from tests.fuzz.hostile_requests import REQUESTS
+from tests.fuzz.lay_out import CORPUS, HUGE, LONG, Maker, fifo, write
 
 
 def external(location: str, folder: Path, *, offset: int = 0, link: bool = False, function: bool = False) -> None:
@@ -184,6 +172,7 @@ def laughs(levels: int) -> bytes:
 BLOB = f"objects/00/{'0' * 64}"
 AGAIN = ("golden.npz", b"other")
 
+
 HOSTILE: Mapping[str, Mapping[str, Maker]] = {
     "recipe": {
         "billion laughs": partial(write, "recipe.yaml", laughs(12)),
@@ -289,6 +278,7 @@ HOSTILE: Mapping[str, Mapping[str, Maker]] = {
         "wrong digest": partial(tar, BLOB),
         "pipe": partial(fifo, "cache.tar"),
     },
+    **REQUESTS,
 }
 """Reader -> name of the case -> what lays it out in a folder that holds a valid case already."""
 

@@ -15,11 +15,14 @@ from tamis.compiler.cache.archive import import_archive
 from tamis.compiler.cache.remote import Remote
 from tamis.compiler.cache.store import Store
 from tamis.compiler.data_source import open_samples
+from tamis.compiler.exporting.oci_layout import MANIFEST_TYPE
+from tamis.compiler.exporting.oci_reader import import_oci
 from tamis.compiler.feeds import read_feeds
 from tamis.compiler.golden import read_golden
 from tamis.compiler.model_file import load_model, model_bytes, tensors
 from tamis.compiler.recipe import DataSource
 from tamis.compiler.recipe_file import load_recipe
+from tamis.compiler.serving.infer_request import parse_request
 from tamis.compiler.tuning_database import TuningDatabase
 from tests.fuzz.mutate import Mutation, change_bytes, change_json, change_model, change_zip
 
@@ -114,6 +117,16 @@ def fetch_entry(path: Path) -> None:
     store.get(KEY)
 
 
+def import_manifest(path: Path) -> None:
+    """An OCI manifest under its right digest, beside the blobs of the layout."""
+    data, layout = path.read_bytes(), path.parent / "layout"
+    digest = hashlib.sha256(data).hexdigest()
+    (layout / "blobs" / "sha256" / digest).write_bytes(data)
+    entry = {"mediaType": MANIFEST_TYPE, "digest": f"sha256:{digest}", "size": len(data)}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    import_oci(layout, path.parent / "back")
+
+
 READERS: Mapping[str, Reader] = {
     "recipe": Reader("recipe.yaml", load_recipe),
     "model": Reader("model.onnx", read_model, (change_bytes, change_model, change_model)),
@@ -131,4 +144,7 @@ READERS: Mapping[str, Reader] = {
     "database": Reader("tuning.sqlite", read_database),
     "remote": Reader("entry.json", fetch_entry, (change_bytes, change_json)),
     "archive": Reader("cache.tar", lambda path: import_archive(Store(path.parent / "store"), path)),
+    "oci": Reader("manifest.json", import_manifest, (change_bytes, change_json, change_json)),
+    "layout": Reader("layout.tar", lambda path: import_oci(path, path.parent / "back")),
+    "request": Reader("request.json", lambda path: parse_request(path.read_bytes(), None), (change_bytes, change_json)),
 }

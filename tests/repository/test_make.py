@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"help", "demo", "test", "check", "bench", "docs", "schema", "dist", "clean"}
+TARGETS = {"help", "demo", "test", "fuzz", "check", "bench", "docs", "schema", "dist", "clean"}
 
 
 def make(*arguments: str) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,3 +139,11 @@ def test_stop_kills_what_does_not_listen(place: Place, monkeypatch: pytest.Monke
     assert place.ended("stubborn") == -signal.SIGKILL
     with pytest.raises(module.Stopped):
         place.start("late", SPIN)
+
+
+def test_a_long_path_of_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path has room for about a hundred bytes."""
+    folder = tmp_path / ("t" * 120)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    Quiet().close()

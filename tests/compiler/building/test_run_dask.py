@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tamis.compiler.building import run_dask
 from tamis.compiler.building.job import Job
 from tamis.compiler.building.run_build import run_build
 from tamis.compiler.building.run_dask import on_dask
@@ -122,3 +124,28 @@ def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tamis.compiler.building.run_dask.CONNECT_SECONDS", 0.5)
     with pytest.raises(RuntimeFailureError, match="cannot be reached"), on_dask("tcp://127.0.0.1:9", 1, "test"):
         pass
+
+
+class Alone:
+    """A client whose only worker is this process."""
+
+    def run(self, function: Callable[[str], None], build: str) -> None:
+        function(build)
+
+    def get_executor(self, pure: bool) -> None:
+        assert not pure
+
+
+@pytest.mark.parametrize("stops", [0, 2])
+def test_a_build_that_is_interrupted_leaves_nothing_on_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: int
+) -> None:
+    monkeypatch.setattr(run_dask, "_client", lambda scheduler, jobs: nullcontext(Alone()))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("tamis.compiler.building.quiet.LONGEST", 1000)
+    with pytest.raises(KeyboardInterrupt), on_dask("tcp://here", 1, "test") as crew:
+        for _ in range(stops):
+            crew.stop()
+        raise KeyboardInterrupt
+    assert not run_dask._workshops
+    assert not list(tmp_path.iterdir())

@@ -59,6 +59,15 @@ def test_a_truncated_text(end: int) -> None:
     ["", ".", "..", "../x", "a/../b", "/etc/passwd", "a//b", "./a", "a/", "a\\..\\b", "C:x", "C:/x", "a\0b", "a\nb", 7],
 )
 def test_names_stay_in_their_folder(name: Any) -> None:
+    refused(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "b/" + "é" * 128, "\ud800"], ids=["long", "long part", "half a character"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    refused(name)
+
+
+def refused(name: Any) -> None:
     with pytest.raises(EntryError):
         check_name(name)
     with pytest.raises(EntryError):
@@ -79,6 +88,7 @@ def test_names_that_may_be(name: str) -> None:
         {"data": []},
         {"files": None},
         {"files": {"a": None}},
+        {"files": {name: {"sha256": "ab" * 32, "bytes": 1} for name in ("a", "a/b/c")}},
         {"files": {"a": {"sha256": "../../x", "bytes": 1}}},
         {"files": {"a": {"sha256": "AB" * 32, "bytes": 1}}},
         {"files": {"a": {"sha256": "ab" * 32 + "\n", "bytes": 1}}},

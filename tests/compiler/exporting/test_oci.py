@@ -7,8 +7,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,25 @@ def test_a_layout_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
         layout(tmp_path, tag="a/b")
 
 
+def test_what_holds_more_than_a_bundle_is_not_replaced(tmp_path: Path) -> None:
+    path, _ = layout(tmp_path)
+    index = json.loads((path / "index.json").read_text())
+    index["manifests"].append({**index["manifests"][0], "artifactType": "application/x"})
+    (path / "index.json").write_text(json.dumps(index))
+    with tarfile.open(tmp_path / "mine.tar", "w") as archive:
+        archive.add(tmp_path / "b", "b")
+    for out in ("oci", "mine.tar"):
+        with pytest.raises(OutputError, match="not made by tamis"):
+            layout(tmp_path, out)
+    layout(tmp_path, "good.tar")
+    layout(tmp_path, "good.tar")
+    (tmp_path / "work.txt").write_text("mine")
+    for name in ("", "oci.zip", "bundle.json"):
+        with pytest.raises(OutputError):
+            import_oci(tmp_path / "good.tar", tmp_path / name)
+    assert (tmp_path / "work.txt").exists()
+
+
 def change_blob(folder: Path, manifest: dict[str, Any]) -> None:
     path = blob(folder, manifest["layers"][2]["digest"])
     path.write_bytes(b"x" * path.stat().st_size)
@@ -122,6 +142,27 @@ def remove_blob(folder: Path, manifest: dict[str, Any]) -> None:
     blob(folder, manifest["layers"][2]["digest"]).unlink()
 
 
+def pipe(folder: Path, manifest: dict[str, Any]) -> None:
+    path = blob(folder, manifest["layers"][2]["digest"])
+    path.unlink()
+    os.mkfifo(path)
+
+
+def add_code(manifest: dict[str, Any]) -> None:
+    """A module that Python would take for NumPy beside the bundle's own loader."""
+    manifest["layers"].append({**manifest["layers"][0], "annotations": {TITLE: "numpy.py"}})
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """An end for what waits for a pipe."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def rewritten(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path, dict[str, Any]], None]:
     def damage(folder: Path, manifest: dict[str, Any]) -> None:
         """Change the manifest and make its digest right again."""
@@ -142,6 +183,8 @@ DAMAGES: dict[str, Callable[[Path, dict[str, Any]], object]] = {
     "figures": change_manifest_of_bundle,
     "longer": lengthen_blob,
     "missing": remove_blob,
+    "pipe": pipe,
+    "code": rewritten(add_code),
     "manifest": lambda f, m: blob(f, json.loads((f / "index.json").read_text())["manifests"][0]["digest"]).write_text(
         "{}"
     ),
@@ -158,6 +201,7 @@ DAMAGES: dict[str, Callable[[Path, dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_layouts_are_refused(tmp_path: Path, damage: str) -> None:
     folder, digest = layout(tmp_path)
@@ -187,6 +231,10 @@ def test_links_in_a_tar_lead_nowhere(tmp_path: Path) -> None:
         info = tarfile.TarInfo(str(victim.relative_to(folder)))
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/hostname"
         archive.addfile(info)
+    with tarfile.open(tmp_path / "packed.tar", "w:gz") as archive:
+        archive.add(layout(tmp_path, "again")[0], ".")
+    with pytest.raises(BundleError):  # compressed: it could unpack to anything
+        import_oci(tmp_path / "packed.tar", tmp_path / "back")
     shutil.rmtree(folder)
     with pytest.raises(BundleError):
         import_oci(tmp_path / "bad.tar", tmp_path / "back")

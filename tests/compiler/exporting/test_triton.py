@@ -65,6 +65,17 @@ def test_levels_are_those_of_the_backend(tmp_path: Path, level: str, number: int
     assert (level == "layout") == any("layout" in note for note in made.notes)
 
 
+@pytest.mark.parametrize(
+    ("op", "level", "noted"), [("Gemm", "all", True), ("Gemm", "off", False), ("MatMul", "all", False)]
+)
+def test_weights_that_triton_would_quantize_are_noted(tmp_path: Path, op: str, level: str, noted: bool) -> None:
+    graph = f"""g (float[1, 2] x) => (float[1, 2] y) <float s = {{0.1}}, uint8 z = {{128}}, float[2, 2] w = {{1, 2, 3, 4}}> {{
+        a = QuantizeLinear(x, s, z)  b = DequantizeLinear(a, s, z)  c = {op}(b, w)  d = QuantizeLinear(c, s, z)
+        y = DequantizeLinear(d, s, z) }}"""
+    _, made = exported(tmp_path, graph, settings={**SETTINGS, "graph_optimization": level})
+    assert any("float weights of c and 1 nodes in all" in note for note in made.notes) is noted
+
+
 def test_gpu(tmp_path: Path) -> None:
     config, _ = exported(tmp_path, settings={**SETTINGS, "provider": "tensorrt", "device_id": 1})
     assert config.instance_group[0].kind == messages().ModelInstanceGroup.KIND_GPU
@@ -113,6 +124,8 @@ def test_other_models_of_the_repository_are_left_alone(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["some_model", "v2.0"]
     with pytest.raises(UsageError, match="not a name"):
         export_triton(bundle, tmp_path / "models", name="../v2")
+    export_triton(bundle, tmp_path / "models", name="config.pbtxt")
+    assert (tmp_path / "models" / "config.pbtxt" / "1" / "model.onnx").is_file()
 
 
 def test_names_are_quoted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +14,9 @@ import pytest
 
 import tamis
 from tamis.compiler.bundle import MANIFEST, open_bundle
+from tamis.compiler.loader.bundle_files import golden_error
 from tamis.compiler.loader.write_loader import LOADER
+from tamis.targets.links.tvm_library import load_runtime
 from tests.compiler.loader.loaders import change, feeds, imported, status
 
 
@@ -83,6 +86,13 @@ def test_a_missing_runtime_is_status_4(bundle: Path, monkeypatch: pytest.MonkeyP
     assert status(bundle, "--verify") == 4
 
 
+def test_the_runtime_of_tvm_that_is_missing_is_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the loader gives status 4, as for any runtime that is not installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="apache-tvm is not installed"):
+        load_runtime("libtvm_runtime.so")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -106,3 +116,12 @@ def test_a_failure_of_the_runtime_is_status_5(built: Path) -> None:
     with pytest.raises(module.LoaderError, match="the runtime failed") as caught:
         module.load()({**feeds(), "at": np.array([9], np.int64)})
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "same"), [(["a", "\u00fc", ""], True), (["a", "b", ""], False), (["a", "\u00fc"], False)]
+)
+def test_texts_are_compared(given: list[str], same: bool) -> None:
+    """A golden file has them of a fixed width, runtimes give objects."""
+    error = golden_error(np.array(["a", "\u00fc", ""]), np.array(given, object))
+    assert (error == 0) if same else np.isnan(error)

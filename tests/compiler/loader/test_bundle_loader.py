@@ -96,6 +96,7 @@ def test_golden_arrays_come_out_as_raw_files(built: Path, tmp_path: Path) -> Non
     assert words == ["in", "0", "float32", "2", *map(str, wanted.shape), words[-2], "x"]
     assert (out / words[-2]).read_bytes() == wanted.tobytes()
     assert status(built, "--dump-golden", str(out)) == 2
+    assert status(built, "--dump-golden", str(tmp_path / "no" / "raw")) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 

@@ -121,6 +121,8 @@ def tensor(**changes: object) -> dict[str, Any]:
         (tensor(shape=[1, -4]), "whole numbers"),
         (tensor(shape=[True, 4]), "whole numbers"),
         (tensor(shape=[0, 10**30]), "whole numbers"),
+        (tensor(shape=[1] * 70, data=[1]), "too large"),
+        (tensor(shape=[2**31 - 1] * 4 + [0], data=[]), "too large"),
         (tensor(data=[[1, 2], [3]]), "equal lengths"),
         (tensor(data=["a", "b", "c", "d"]), "values of FP32"),
         (tensor(data=[1, 2, 3, 1e39]), "out of its range"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -62,3 +63,13 @@ def test_the_largest_values_pass() -> None:
 def test_odd_booleans_are_refused() -> None:
     with pytest.raises(DataError):
         from_bytes(memoryview(b"\2"), "BOOL", (1,), "x")
+
+
+def test_a_long_text_among_numbers_takes_no_memory() -> None:
+    data: list[object] = ["x" * 5000, *["a"] * 5000]
+    tracemalloc.start()
+    with pytest.raises(DataError, match="values of FP32"):
+        from_json(data, "FP32", (5001,), "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
