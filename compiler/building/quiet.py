@@ -1,7 +1,8 @@
 """The compiles of one process, and how all but one of them stand still while that one measures.
 
 Every compile is a process group of its own. One that is about to measure connects to a socket (see ``compiler/alone``);
-the other groups are stopped, and go on when the connection ends, however it ends. New compiles wait meanwhile.
+the other groups are stopped, with all that they have started outside of them, and go on when the connection ends, however
+it ends. New compiles wait meanwhile.
 
 A group has its parent in the same session, so that the kernel ends groups that stand still if this process is killed.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from tamis.compiler.alone import JOB_VARIABLE, SOCKET_VARIABLE
+from tamis.compiler.building.descendants import running_below
 
 GO = b"go\n"
 GRACE_SECONDS = 5.0
@@ -47,6 +49,8 @@ class Quiet:
         self._changed = threading.Condition()
         self._groups: dict[str, int] = {}
         self._measuring: str | None = None
+        self._outside: list[int] = []
+        """Processes that stand still besides the groups."""
         self._stopped = False
         self._folder = _short_folder()
         self._server = socket.socket(socket.AF_UNIX)
@@ -97,6 +101,8 @@ class Quiet:
             for group in self._groups.values():
                 _send(group, kind)
                 _send(group, signal.SIGCONT)
+            for process in self._outside:
+                _send(process, signal.SIGCONT, os.kill)
 
     def close(self) -> None:
         """Stop listening; nothing runs any more."""
@@ -131,9 +137,12 @@ class Quiet:
             if name not in self._groups:
                 return False
             self._measuring = name
-            for other, group in self._groups.items():
-                if other != name:
-                    _send(group, signal.SIGSTOP)
+            others = [group for other, group in self._groups.items() if other != name]
+            for group in others:
+                _send(group, signal.SIGSTOP)
+            self._outside = running_below(others)
+            for process in self._outside:
+                _send(process, signal.SIGSTOP, os.kill)
         self._listen(name)
         return True
 
@@ -144,6 +153,9 @@ class Quiet:
             self._measuring = None
             for group in self._groups.values():
                 _send(group, signal.SIGCONT)
+            for process in self._outside:
+                _send(process, signal.SIGCONT, os.kill)
+            self._outside = []
             self._changed.notify_all()
         self._listen(None)
 
@@ -154,6 +166,6 @@ def _short_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="tamis-build-", dir=usual if len(os.fsencode(usual)) <= LONGEST else "/tmp"))
 
 
-def _send(group: int, kind: signal.Signals) -> None:
+def _send(group: int, kind: signal.Signals, by: Callable[[int, signal.Signals], None] = os.killpg) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, kind)
+        by(group, kind)

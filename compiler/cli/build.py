@@ -61,6 +61,7 @@ def compile(
     from tamis.compiler.incremental.make import make
 
     merged = merge_recipe(source, recipe, model, target, set_, calibration, evaluation)
+    _check_outside(out, {"--depfile": depfile, "--out-manifest": out_manifest})
     made = make(merged, out, force=force, loader=with_loader, quiet=quiet or as_json)
     bundles = [open_bundle(path, check=False) for path in made.paths]
     if out_manifest is not None:
@@ -78,6 +79,13 @@ def compile(
         report(bundle)
         if made.state == "restored":
             typer.echo("taken from the cache as it was built before; '--force' builds and measures anew")
+
+
+def _check_outside(out: Path, files: dict[str, Path | None]) -> None:
+    """A bundle holds its own files only: another one in it would not be up to date, or would be a file that is no part of it."""
+    for option, file in files.items():
+        if file is not None and file.absolute().is_relative_to(out.absolute()):
+            raise UsageError("lies inside the bundle", where=option, found=str(file), fix=f"write it beside {out}")
 
 
 def plan(

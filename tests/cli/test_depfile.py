@@ -72,3 +72,10 @@ def test_a_failed_compile_writes_neither(tamis: Command, project: Path) -> None:
     ran = tamis("compile", "recipe.yaml", "-o", "out", "-q", "--depfile", "out.d", "--out-manifest", "m.json")
     assert ran.status == 2
     assert not list(project.glob("*.d")) and not (project / "m.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--depfile", "--out-manifest"])
+def test_neither_lies_inside_the_bundle(tamis: Command, project: Path, option: str) -> None:
+    ran = tamis("compile", "recipe.yaml", "-o", "out", "-q", option, "out/bundle.json")
+    assert (ran.status, "lies inside the bundle" in ran.err) == (2, True)
+    assert not (project / "out").exists()

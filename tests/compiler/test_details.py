@@ -34,7 +34,7 @@ def test_details(tamis: Command, project: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tamis.compiler.target_build.MEASURE_SECONDS", 0.05)
     head, _, _ = (project / "recipe.yaml").read_text().partition("passes:")
     (project / "recipe.yaml").write_text(f"{head}passes: [decides]\n")
-    ran = tamis("compile", "recipe.yaml", "-o", "out", "--quiet")
+    ran = tamis("compile", "recipe.yaml", "-o", "out")
     assert ran.status == 0, ran
     assert "2 of 3 int8: faster; 1 of 3 float: too noisy" in ran.out
     step = open_bundle(project / "out").report.steps[0]

@@ -20,12 +20,20 @@ from tamis.compiler.building.quiet import Quiet
 
 SECONDS = 120
 SPIN = """
-import mmap, sys
+import mmap, os, sys
 with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
-    number = 0
-    while True:
+    number, parent = 0, os.getppid()
+    while os.getppid() == parent:
         number += 1
         shared[:] = number.to_bytes(8, "little")
+"""
+SPIN_OUTSIDE = f"""
+import subprocess, sys
+spin = subprocess.Popen([sys.executable, "-c", {SPIN!r}, *sys.argv[1:]], start_new_session=True, stdin=subprocess.PIPE)
+try:
+    spin.wait()
+except KeyboardInterrupt:
+    spin.kill()
 """
 MEASURE = """
 import sys, time
@@ -99,8 +107,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     assert not made.quiet._folder.exists()
 
 
-def test_a_sibling_makes_no_progress_during_a_measurement(place: Place) -> None:
-    place.start("spin", SPIN)
+@pytest.mark.parametrize("script", [SPIN, SPIN_OUTSIDE], ids=["itself", "in a session of its own"])
+def test_a_sibling_makes_no_progress_during_a_measurement(place: Place, script: str) -> None:
+    place.start("spin", script)
     eventually(place.moves)
     place.start("measure", MEASURE)
     assert place.ended("measure") == 0
