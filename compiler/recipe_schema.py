@@ -128,17 +128,22 @@ def tidy(node: Any) -> Any:
 
 def schema_text() -> str:
     """The schema as the text of the committed file."""
-    return json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n"
+    return as_text(recipe_schema())
 
 
-def main() -> int:
-    """Write the schema into the package's recipes folder."""
+def as_text(schema: Schema) -> str:
+    """A schema as the text of a committed file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schema(name: str, text: str) -> int:
+    """Write a schema into the package's recipes folder; an exit status."""
     with as_file(files("tamis.recipes")) as folder:
-        path = folder / FILE_NAME
-        path.write_text(schema_text(), encoding="utf-8")
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
     sys.stdout.write(f"wrote {path}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_schema(FILE_NAME, schema_text()))

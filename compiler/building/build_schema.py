@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from importlib.resources import as_file, files
 
 from tamis.compiler.building.build_file import BuildFile
-from tamis.compiler.recipe_schema import Schema, recipe_schema, tidy
+from tamis.compiler.recipe_schema import Schema, as_text, recipe_schema, tidy, write_schema
 
 FILE_NAME = "build.schema.json"
 COMMAND = "python -m tamis.compiler.building.build_schema"
@@ -55,17 +53,8 @@ def _reached(node: object, definitions: Schema) -> set[str]:
 
 def schema_text() -> str:
     """The schema as the text of the committed file."""
-    return json.dumps(build_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def main() -> int:
-    """Write the schema into the package's recipes folder."""
-    with as_file(files("tamis.recipes")) as folder:
-        path = folder / FILE_NAME
-        path.write_text(schema_text(), encoding="utf-8")
-    sys.stdout.write(f"wrote {path}\n")
-    return 0
+    return as_text(build_schema())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_schema(FILE_NAME, schema_text()))
