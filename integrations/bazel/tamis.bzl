@@ -47,8 +47,9 @@ def _tamis_bundle_impl(ctx):
         mnemonic = "Tamis",
         progress_message = "tamis %{label}",
         use_default_shell_env = True,
-        # Times are taken on the machine that builds: not beside other actions, and not from a remote cache of another machine.
-        execution_requirements = {"no-remote": "1", "cpu:2": ""},
+        # Times are taken on the machine that builds, so results of another one are no use. Bazel may run other actions beside it:
+        # for times that count, build bundles with --jobs=1.
+        execution_requirements = {"no-remote": "1"},
     )
     return [DefaultInfo(files = depset([bundle]))]
 
