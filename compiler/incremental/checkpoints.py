@@ -4,8 +4,8 @@ The key of a step covers the key of the step before it, so a changed option make
 and leaves the earlier ones as they were. The first key covers all that steps may depend on: the model, the samples, the
 accuracy budget, the target with its features, and the code and versions of everything.
 
-A step that failed has no checkpoint. A checkpoint whose weights would take longer to store than the steps since the last
-one took is not stored; those steps are taken again.
+A step that failed has no checkpoint. A checkpoint whose new weights would take longer to store than the steps since the
+last one took is not stored; those steps are taken again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALL = 32e6
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
 """What comes of an entry that is no step: one from elsewhere can be whole and say anything."""
 BYTES_PER_SECOND = 2e8
-"""What storing may cost: models of up to ``SMALL`` bytes always, larger ones only after steps that took long enough."""
+"""What storing may cost: up to ``SMALL`` bytes of new weights always, more only after steps that took long enough."""
 
 
 def step_keys(base: Mapping[str, JsonValue], steps: Sequence[GraphPass[Any]]) -> list[str]:
@@ -97,7 +97,10 @@ class Checkpoints:
 
     def save(self, done: int, outcome: Outcome, together: Together | None) -> None:
         """Keep what there is after ``done`` steps."""
-        if self.store is None or self._models is None or not self._pays(outcome.model):
+        if self.store is None or self._models is None:
+            return
+        size = self._models.new_bytes(outcome.model)
+        if size > SMALL and time.monotonic() - self._stored_at < size / BYTES_PER_SECOND:
             return
         data: dict[str, JsonValue] = {
             "step": outcome.records[-1].name,
@@ -109,12 +112,6 @@ class Checkpoints:
         }
         self.store.put(self.keys[done - 1], KIND, data, self._models.put(outcome.model))
         self._stored_at = time.monotonic()
-
-    def _pays(self, model: ir.Model) -> bool:
-        from tamis.compiler.model_file import weight_bytes
-
-        size = weight_bytes(model)
-        return size <= SMALL or time.monotonic() - self._stored_at > size / BYTES_PER_SECOND
 
     def _resume(self, done: int, given: ir.Model) -> Resumed | None:
         entry = self.store.get(self.keys[done - 1]) if self.store else None

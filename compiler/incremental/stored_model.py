@@ -35,6 +35,11 @@ class ModelStore:
     _known: dict[int, tuple[weakref.ref[ir.TensorProtocol], FileRecord]] = field(default_factory=dict, init=False)
     """Weights that this process has put or got, by identity: clones of a model share them."""
 
+    def new_bytes(self, model: ir.Model) -> int:
+        """Bytes of the weights that ``put`` would have to look at; the others it has seen before."""
+        large = (tensor for _, tensor in initializers(model) if tensor.nbytes >= LARGE)
+        return sum(tensor.nbytes for tensor in large if not self._is_known(tensor))
+
     def put(self, model: ir.Model) -> dict[str, FileRecord]:
         """The files of a model, all of them in the cache now; the model is left as it was."""
         files: dict[str, FileRecord] = {}
@@ -73,15 +78,18 @@ class ModelStore:
         return model
 
     def _record(self, tensor: ir.TensorProtocol) -> FileRecord:
-        known = self._known.get(id(tensor))
-        if known is not None and known[0]() is tensor:
-            return known[1]
+        if self._is_known(tensor):
+            return self._known[id(tensor)][1]
         data = np.ascontiguousarray(tensor.numpy()) if tensor.dtype.bitwidth >= 8 else None
         record = self.store.add(tensor.tobytes() if data is None else data.reshape(-1).view(np.uint8).data)
         self._remember(tensor, record)
         if isinstance(tensor, ir.ExternalTensor):
             tensor.release()
         return record
+
+    def _is_known(self, tensor: ir.TensorProtocol) -> bool:
+        known = self._known.get(id(tensor))
+        return known is not None and known[0]() is tensor
 
     def _mapped(self, tensor: ir.ExternalTensor, record: FileRecord) -> ir.ExternalTensor:
         path = self.store.blob(record)

@@ -71,3 +71,10 @@ def test_a_lost_weight_is_noticed(tmp_path: Path) -> None:
     Store(tmp_path).blob(files[name]).unlink()
     with pytest.raises(BlobLostError):
         ModelStore(Store(tmp_path)).get(files)
+
+
+def test_only_new_weights_count(tmp_path: Path) -> None:
+    kept, model = ModelStore(Store(tmp_path)), two_weights()
+    assert kept.new_bytes(model) == LARGE.nbytes
+    kept.put(model)
+    assert kept.new_bytes(model) == kept.new_bytes(model.clone()) == 0
