@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[ir.Model, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers of xdist ignore interrupts, and so would all that they start."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

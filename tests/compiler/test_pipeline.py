@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 from tamis.compiler import registry
 from tamis.compiler.bundle import open_bundle
+from tamis.compiler.judge import Judge
+from tamis.compiler.pipeline import count_nodes
+from tamis.compiler.timings import Comparison
 from tests import planted
 from tests.cli.conftest import Command, project, tamis
 
@@ -82,6 +87,19 @@ def test_the_guard_undoes_a_slower_step(tamis: Command, project: Path) -> None:
     assert open_bundle(project / "b").report.steps[0].verdict == "kept"
 
 
+@pytest.fixture
+def slower_if_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdicts by the number of nodes: what is measured of a tiny model on a busy machine may be anything."""
+    original = Judge.speedup
+
+    def speedup(self: Judge, before: ir.Model, after: ir.Model, *_: float, legalize: bool = True) -> Comparison:
+        found = original(self, before, after, 0.01, legalize=legalize)
+        return replace(found, verdict="slower" if count_nodes(after) > count_nodes(before) else "undecided")
+
+    monkeypatch.setattr(Judge, "speedup", speedup)
+
+
+@pytest.mark.usefixtures("slower_if_longer")
 def test_lossless_steps_are_measured_together_and_one_by_one_if_slower(tamis: Command, project: Path) -> None:
     recipe(project, "fold-conv-affine, slow")
     assert tamis("compile", "recipe.yaml", "-o", "a", "--quiet", "--set", "inputs.x.shape=[1,3,8,8]").status == 0
@@ -92,6 +110,7 @@ def test_lossless_steps_are_measured_together_and_one_by_one_if_slower(tamis: Co
     assert measured[1:3] == ["step 1 (fold-conv-affine)", "step 2 (slow)"]
 
 
+@pytest.mark.usefixtures("slower_if_longer")
 def test_lossless_steps_that_are_not_slower_are_measured_once(tamis: Command, project: Path) -> None:
     recipe(project, "canonicalize, fold-conv-affine, fuse-silu")
     assert tamis("compile", "recipe.yaml", "-o", "a", "--quiet").status == 0
