@@ -110,13 +110,13 @@ def _keep(store: Store, key: str, folders: list[Path], model: str) -> None:
 
 
 def _restore(store: Store, entry: Entry, out: Path) -> tuple[Path, ...]:
-    from tamis.compiler.bundle import write_archive
-
     """Publish the bundles of an entry, after the look that a bundle at ``out`` gets before it is left there.
 
     Raises:
         BlobLostError: A file is lost, or the files are no bundles of that key: an entry may come from elsewhere.
     """
+    from tamis.compiler.bundle import write_archive
+
     check_output(out, is_output)
     with staged(out, replaceable=is_output) as staging:
         for name, record in entry.files.items():
