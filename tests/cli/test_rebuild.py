@@ -200,6 +200,7 @@ def test_up_to_date_is_told_without_any_runtime(tamis: Command, project: Path) -
     assert ran.stdout.splitlines() == [f"up to date: {project / 'out'}", "[]"]
 
 
+@pytest.mark.usefixtures("slower_if_longer")
 def test_a_compile_resumes_among_steps_that_are_measured_together(
     tamis: Command, project: Path, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
 import pytest
 
 from tamis.compiler import registry
 from tamis.compiler.bundle import open_bundle
-from tamis.compiler.judge import Judge
-from tamis.compiler.pipeline import count_nodes
-from tamis.compiler.timings import Comparison
 from tests import planted
-from tests.cli.conftest import Command, project, tamis
+from tests.cli.conftest import Command, project, slower_if_longer, tamis
 
-__all__ = ["project", "tamis"]
+__all__ = ["project", "slower_if_longer", "tamis"]
 
 
 @pytest.fixture(autouse=True)
@@ -85,18 +80,6 @@ def test_the_guard_undoes_a_slower_step(tamis: Command, project: Path) -> None:
     assert "measured slower" in str(step.reason)
     assert tamis("compile", "recipe.yaml", "-o", "b", "--quiet", "--set", "passes.slow.guard=off").status == 0
     assert open_bundle(project / "b").report.steps[0].verdict == "kept"
-
-
-@pytest.fixture
-def slower_if_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verdicts by the number of nodes: what is measured of a tiny model on a busy machine may be anything."""
-    original = Judge.speedup
-
-    def speedup(self: Judge, before: ir.Model, after: ir.Model, *_: float, legalize: bool = True) -> Comparison:
-        found = original(self, before, after, 0.01, legalize=legalize)
-        return replace(found, verdict="slower" if count_nodes(after) > count_nodes(before) else "undecided")
-
-    monkeypatch.setattr(Judge, "speedup", speedup)
 
 
 @pytest.mark.usefixtures("slower_if_longer")
