@@ -98,7 +98,7 @@ def _depends_on(made: Prepared, target: Target) -> dict[str, JsonValue]:
         "machine": target.machine.model_dump(mode="json"),
         "runtime": [runtime.name, runtime.options.model_dump(mode="json"), dict(runtime.fingerprint(target.machine))],
         "link": target.link.model_dump(mode="json"),
-        "versions": dict(all_versions().items()),
+        "versions": {**all_versions()},
         "code": code_digest(),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tamis.compiler.bundle import MANIFEST, Bundle
+from tamis.compiler.errors import UsageError
 from tamis.compiler.staging import staged_file
 
 
@@ -37,8 +38,6 @@ def escaped(path: str) -> str:
     Raises:
         UsageError: It has a line break, which neither can read.
     """
-    from tamis.compiler.errors import UsageError
-
     if "\n" in path or "\r" in path:
         raise UsageError("a path with a line break cannot stand in a depfile", found=repr(path), fix="rename it")
     return path.replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")

@@ -9,8 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "onnxsim", "scipy")
-
-
 TOOLS = re.compile(r"""extra == ["']dev["']""")
 """Requirements that only those who work on tamis have."""
 

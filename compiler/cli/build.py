@@ -14,7 +14,7 @@ from tamis.compiler.errors import UsageError
 if TYPE_CHECKING:
     from tamis.compiler.bundle import Bundle
     from tamis.compiler.manifest import StepRecord
-    from tamis.compiler.recipe_file import LoadedRecipe, MergedRecipe
+    from tamis.compiler.recipe_file import MergedRecipe
 
 Source = Annotated[
     Path, typer.Argument(help="A recipe (.yaml or the name of a shipped one), or an ONNX model (with -r).")
@@ -101,7 +101,7 @@ def plan(
     """Show what compile would do, without doing it: inputs, data, steps with contracts, targets, budgets."""
     from tamis.compiler.plan import make_plan
 
-    made = make_plan(load_recipe(source, recipe, model, target, set_, calibration, evaluation))
+    made = make_plan(merge_recipe(source, recipe, model, target, set_, calibration, evaluation).checked())
     if as_json:
         emit_json(made)
         return
@@ -120,19 +120,6 @@ def plan(
         fields({f"budget.{k}": v for k, v in made["budget"].items()})
 
 
-def load_recipe(
-    source: Path,
-    recipe: str | None,
-    model: Path | None,
-    target: str | None,
-    sets: list[str] | None,
-    calibration: Path | None,
-    evaluation: Path | None,
-) -> LoadedRecipe:
-    """The recipe that the arguments of a command name, with their overrides."""
-    return merge_recipe(source, recipe, model, target, sets, calibration, evaluation).checked()
-
-
 def merge_recipe(
     source: Path,
     recipe: str | None,
@@ -142,7 +129,7 @@ def merge_recipe(
     calibration: Path | None,
     evaluation: Path | None,
 ) -> MergedRecipe:
-    """As ``load_recipe``, unchecked."""
+    """The recipe that the arguments of a command name, with their overrides, unchecked."""
     from tamis.compiler.overrides import merge_for
 
     is_model = source.suffix == ".onnx"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tamis.compiler.cli.build import Calibration, Evaluation, Model, RecipeName, Set, Source, TargetName, load_recipe
+from tamis.compiler.cli.build import Calibration, Evaluation, Model, RecipeName, Set, Source, TargetName, merge_recipe
 from tamis.compiler.cli.output import Json, Quiet, emit_json, table
 
 
@@ -33,7 +33,7 @@ def tune(
     from tamis.compiler.recipe import TuneSection
     from tamis.compiler.tune import tune_recipe
 
-    loaded = load_recipe(source, recipe, model, target, set_, calibration, evaluation)
+    loaded = merge_recipe(source, recipe, model, target, set_, calibration, evaluation).checked()
     found = tune_recipe(loaded, TuneSection(trials=trials, seconds=seconds), quiet=quiet or as_json)
     if as_json:
         emit_json(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 from pydantic import JsonValue
 
-from tamis.compiler.cache.entry import BlobLostError
 from tamis.compiler.graph_pass import GraphPass
 from tamis.compiler.incremental.stored_model import ModelStore
 from tamis.compiler.manifest import StepRecord
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
     from tamis.compiler.cache.store import Store
 
 KIND = "step"
-SMALL = 32e6
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
-"""What comes of an entry that is no step: one from elsewhere can be whole and say anything."""
+"""What comes of an entry that has lost a file (``BlobLostError``), or is no step: one from elsewhere can say anything."""
+SMALL = 32e6
 BYTES_PER_SECOND = 2e8
 """What storing may cost: up to ``SMALL`` bytes of new weights always, more only after steps that took long enough."""
 
@@ -89,7 +88,7 @@ class Checkpoints:
         for done in range(len(self.keys), 0, -1):
             try:
                 found = self._resume(done, given)
-            except (BlobLostError, *MALFORMED):
+            except MALFORMED:
                 continue
             if found is not None:
                 return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tamis.compiler.tuning_database import TuningDatabase
 from tests.cli.conftest import Command
+from tests.full_disk import files_of_at_most
 
 OUTPUTS = {
     "a bundle": ("out", ("compile", "recipe.yaml", "-o", "out", "--quiet")),
@@ -19,16 +17,6 @@ OUTPUTS = {
     "the store": ("out.tar", ("cache", "export", "out.tar", "--quiet")),
     "records": ("out.jsonl", ("cache", "export", "out.jsonl", "--quiet")),
 }
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def state(folder: Path) -> dict[str, str]:

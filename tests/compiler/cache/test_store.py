@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from tamis.compiler.cache.store import DEFAULT_LIMIT, Store, open_store
 from tamis.compiler.errors import UsageError
 from tamis.compiler.manifest import FileRecord
 from tests.compiler.cache.conftest import files, key
+from tests.full_disk import files_of_at_most
 
 
 def test_put_and_get(store: Store, tmp_path: Path) -> None:
@@ -130,20 +128,10 @@ def test_a_source_that_cannot_be_read_is_an_error(store: Store, tmp_path: Path) 
         store.add(tmp_path / "missing")
 
 
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_warns_once_and_fails_nothing(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     store.put(key(1), "step", {}, {"a": b"small"})
     before = [p for p in files(store.folder) if p != "written"]
-    with full_disk(50_000):
+    with files_of_at_most(50_000):
         entry = store.put(key(2), "step", {}, {"a": b"x" * 100_000})
         store.put(key(3), "step", {}, {"a": b"y" * 100_000})
         Store(store.folder).put(key(4), "step", {}, {"a": b"y" * 100_000})
