@@ -11,16 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.zoo.entries import entry
-from benchmarks.zoo.folder import build
+from benchmarks.lowered import lowered
 from tamis.compiler.cli.output import table
-from tamis.compiler.model_file import load_model, save_model
-from tamis.compiler.prepare import prepare
-from tamis.compiler.recipe_file import load_recipe
 from tamis.targets.hardware.host import detect
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.machine_target import machine_target
-from tamis.targets.tvm.runtime import Tvm
 
 NAMES = ("random", "xgboost")
 
@@ -36,17 +31,6 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         compare(chosen, str(lowered(chosen.model, Path(folder) / "model.onnx")))
-
-
-def lowered(name: str, path: Path) -> Path:
-    """The model as TVM gets it, written to ``path``."""
-    made = prepare(load_recipe(build(entry(name)) / "recipe.yaml"))
-    (plan,) = made.plans
-    model = load_model(build(entry(name)) / "model.onnx")
-    for step in (*plan.steps, *Tvm().legalize_passes(plan.target.machine)):
-        step(model, made.context(plan.target))
-    save_model(model, path)
-    return path
 
 
 def compare(chosen: argparse.Namespace, path: str) -> None:

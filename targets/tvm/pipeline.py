@@ -19,6 +19,7 @@ from tamis.targets.tvm.importing import Report
 from tamis.targets.tvm.integer_products import IntegerProducts
 from tamis.targets.tvm.packed_products import PackedProducts
 from tamis.targets.tvm.settings import Settings
+from tamis.targets.tvm.whole_vectors import WholeVectors
 
 Transform = Any
 """A pass of TVM."""
@@ -53,6 +54,7 @@ FRONT = (
         lambda s: [ChannelsLast] if s.layout == "nhwc" else [],
     ),
     Phase("pack integer products", lambda s: [PackedProducts]),
+    Phase("fill vectors", lambda s: [WholeVectors]),
     Phase(
         "legalize",
         lambda s: [

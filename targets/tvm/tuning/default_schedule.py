@@ -72,11 +72,16 @@ def _contraction(schedule: Schedule) -> Parts | None:
     if len(before) > 1 or len(after) > 1:
         return None
     epilogue = after[0] if after else None
-    if epilogue is not None and [epilogue.extents[v] for v in epilogue.spatial] != [
-        sums[0].extents[v] for v in sums[0].spatial
-    ]:
+    if epilogue is not None and not _follows(epilogue, sums[0]):
         return None
     return Parts(sums[0].block, epilogue.block if epilogue else None, before[0].block if before else None)
+
+
+def _follows(epilogue: BlockFacts, reduction: BlockFacts) -> bool:
+    """Whether there is one result for each sum, but for the last columns, which only fill vectors up."""
+    results = [epilogue.extents[v] for v in epilogue.spatial]
+    summed = [reduction.extents[v] for v in reduction.spatial]
+    return results[:-1] == summed[:-1] and len(results) == len(summed) and results[-1:] <= summed[-1:]
 
 
 def _by_stages(schedule: Schedule, unit: VectorUnit, threads: bool) -> None:

@@ -15,6 +15,8 @@ LATENCY = 4
 """Cycles from the begin of a multiply-add to its result."""
 SCALAR = 1.0
 """Cycles of a multiply-add that is not vectorized."""
+FAR = 0.3
+"""Cycles that loading a column vector costs, beside the load: rows share it, so that it comes from farther away."""
 NARROW_BITS = 256
 """Wider units of today's CPUs do one operation a cycle where those of this width do two."""
 RAGGED = 1.05
@@ -61,7 +63,7 @@ def tiles(rows: tuple[int, ...], columns: int, width: int, bits: int, registers:
         for vectors in range(1, registers // 2):
             for shape in _shapes(rows):
                 count = math.prod(shape)
-                if count * vectors + vectors + 1 > registers:
+                if count * vectors + vectors + 1 > registers or (not shared and count * vectors > registers // 2):
                     continue
                 whole, rest = divmod(columns, lanes * vectors)
                 if rest and whole <= FEW:
@@ -80,7 +82,7 @@ def _cycles(rows: int, vectors: int, lanes: int, width: int, bits: int, shared: 
         return max(steps * SCALAR, LATENCY)
     rate = 2 if bits * lanes / width <= NARROW_BITS else 1
     loads = (rows if shared else steps) + vectors
-    return max(steps / rate, loads / 2, LATENCY) + 0.1 * loads
+    return max(steps / rate, loads / 2, LATENCY) + 0.1 * loads + (FAR * vectors if shared else 0)
 
 
 def _row_rest(rows: tuple[int, ...], shape: tuple[int, ...]) -> float:

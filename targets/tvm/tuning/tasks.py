@@ -16,6 +16,8 @@ import tvm_ffi
 from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.schedule import Schedule
 
+from tamis.targets.tvm.tuning.prefetch import with_prefetches
+
 SCHEDULED = "tirx.is_scheduled"
 LAYOUT_FREE = "layout_free_buffers"
 NARROW = 1 << 30
@@ -114,7 +116,7 @@ def layout_free(module: tvm.IRModule) -> tuple[int, ...]:
 
 def scheduled(schedule: Schedule, name: str) -> tvm.tirx.PrimFunc:
     """The function of a schedule, as part of a model again."""
-    return narrowed(schedule.mod)["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
+    return with_prefetches(narrowed(schedule.mod))["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
 
 
 def narrowed(module: tvm.IRModule) -> tvm.IRModule:

@@ -1,0 +1,1 @@
+"""Time and rate of each kernel of a model under TVM."""

@@ -1,0 +1,102 @@
+"""Weights with columns of zeros, so that the columns of a product fill vector registers up. In the compiler process.
+
+A convolution to 24 channels computes with half of a register of 16 lanes, or with one of 8. With 32 columns, a quarter of
+the work is for nothing and the rest is done at full width. The columns beyond are summed and never stored.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, te, topi
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tamis.targets.tvm.fold_with_numpy import Array, rewritten
+from tamis.targets.tvm.tuning.vector_unit import VectorUnit, vector_unit
+
+WORTH = 0.6
+"""Share of the columns that must be real."""
+
+
+@mutator
+class _Filler(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, module: tvm.IRModule, unit: VectorUnit) -> None:
+        super().__init__(module)
+        self._unit = unit
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        name = getattr(call.op, "name", "")
+        if name not in ("relax.nn.conv2d", "relax.matmul") or not _is_fixed(call):
+            return call
+        weights = self._constant(call.args[1])
+        if weights is None or (columns := filled_up(weights.shape[-1], self._unit.lanes(str(weights.dtype)))) is None:
+            return call
+        if name == "relax.matmul":
+            return self._filled(call, weights, columns, _product) if weights.ndim == 2 else call
+        if str(call.attrs.data_layout) != "NHWC" or str(call.attrs.kernel_layout) != "HWIO" or call.attrs.groups != 1:
+            return call
+        return self._filled(call, weights, columns, _convolution)
+
+    def _filled(self, call: relax.Call, weights: Array, columns: int, product: Any) -> relax.Expr:
+        real = weights.shape[-1]
+        wide = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, columns - real)])
+
+        def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+            total = product(x, w, call.attrs)
+            return te.compute((*total.shape[:-1], real), lambda *index: total[index], "real_columns")
+
+        hint = str(call.op.name).rpartition(".")[2]
+        return self.builder_.call_te(compute, call.args[0], relax.const(wide), primfunc_name_hint=hint)
+
+    def _constant(self, value: relax.Expr) -> Array | None:
+        bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
+        if not isinstance(bound, tvm.ir.GenericConst):
+            return None
+        array: Array = bound.value.numpy()
+        return array if array.dtype == np.float32 else None
+
+
+def filled_up(columns: int, lanes: int) -> int | None:
+    """Columns that fill vectors of so many lanes up; None if they do already, or if too many were for nothing."""
+    wide = math.ceil(columns / lanes) * lanes
+    return wide if wide != columns >= WORTH * wide else None
+
+
+def _is_fixed(call: relax.Call) -> bool:
+    shape = getattr(call.args[0].ty, "shape", None)
+    return shape is not None and all(isinstance(n, tvm.tirx.IntImm) for n in getattr(shape, "values", (None,)))
+
+
+def _product(x: te.Tensor, weights: te.Tensor, attrs: Any) -> te.Tensor:
+    step = te.reduce_axis((0, weights.shape[0]), "k")
+    shape = (*x.shape[:-1], weights.shape[1])
+    return te.compute(shape, lambda *i: te.sum(x[(*i[:-1], step)] * weights[step, i[-1]], step), "matmul")
+
+
+def _convolution(x: te.Tensor, weights: te.Tensor, attrs: Any) -> te.Tensor:
+    return topi.nn.conv(
+        x,
+        weights,
+        stride=list(attrs.strides),
+        padding=list(attrs.padding),
+        dilation=list(attrs.dilation),
+        groups=1,
+        data_layout="NHWC",
+        kernel_layout="HWIO",
+        out_dtype="float32",
+    )
+
+
+def whole_vectors(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with products of constant weights computed in whole vectors of the current target, if that is a CPU."""
+    target = tvm.target.Target.current()
+    return rewritten(_Filler(module, vector_unit(target)), module) if str(target.kind) == "llvm" else module
+
+
+WholeVectors = tvm.transform.module_pass(
+    lambda module, context: whole_vectors(module), opt_level=0, name="WholeVectors"
+)
