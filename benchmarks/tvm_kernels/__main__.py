@@ -13,9 +13,10 @@ from typing import Any
 
 from benchmarks.lowered import lowered
 from tamis.compiler.cli.output import table
+from tamis.compiler.model_file import load_model
 from tamis.targets.hardware.host import detect
 from tamis.targets.tvm.child import CompilerProcess
-from tamis.targets.tvm.layout import LAYOUTS
+from tamis.targets.tvm.layout import LAYOUTS, preferred_layout
 from tamis.targets.tvm.machine_target import machine_target
 
 
@@ -23,13 +24,17 @@ def main() -> None:
     """Print a row a kernel, those that take most first."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tvm_kernels", description=__doc__)
     parser.add_argument("model", help="of the zoo")
-    parser.add_argument("--layout", choices=LAYOUTS, default="nhwc")
+    parser.add_argument("--layout", choices=LAYOUTS, help="default: as without tuning")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--trials", type=int, default=1, help="for each kernel; 1 is its default schedule")
     parser.add_argument("--rows", type=int, default=25, help="how many kernels are listed")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, CompilerProcess(chosen.threads, "benchmarks.tvm_kernels.child") as tvm:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CompilerProcess(chosen.threads, "benchmarks.tvm_kernels.child") as tvm,
+    ):
         path = lowered(chosen.model, Path(folder) / "model.onnx")
+        chosen.layout = chosen.layout or preferred_layout(load_model(path), detect())
         target = machine_target(detect(), chosen.threads)
         asked = {name: getattr(chosen, name) for name in ("layout", "threads", "trials")}
         show(tvm.request("profile", {**asked, "model": str(path), "target": target}), chosen.rows)

@@ -17,7 +17,7 @@ from tamis.targets.tvm.tuning.builder import Builder
 from tamis.targets.tvm.tuning.kernel_search import KernelSearch
 from tamis.targets.tvm.tuning.runner import Runner
 from tamis.targets.tvm.tuning.search import search
-from tamis.targets.tvm.tuning.tune import COST_MODELS, make_searches
+from tamis.targets.tvm.tuning.tune import COST_MODELS, NEAR_BYTES, make_searches, weight_bytes
 from tamis.targets.tvm.tuning.workers import Nursery
 
 
@@ -40,7 +40,7 @@ def profile(arguments: dict[str, Any], report: Report) -> list[dict[str, Any]]:
         Nursery() as nursery,
         tempfile.TemporaryDirectory() as folder,
         Builder(nursery, arguments["target"], Path(folder), 2) as builder,
-        Runner(nursery) as runner,
+        Runner(nursery, cold=weight_bytes(searches) > NEAR_BYTES) as runner,
     ):
         search(searches, builder, runner, Path(folder), report)
     return [_row(s) for s in searches]

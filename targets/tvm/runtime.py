@@ -44,6 +44,9 @@ HINT = "pip install 'tamis[tvm]'"
 DISTRIBUTIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 """The versions that work together: later ones of apache-tvm-ffi crash this TVM while it searches schedules."""
 
+SCHEDULES = "2"
+"""Raised when default schedules get better than what was found before, or times are taken in another way."""
+
 
 class Tvm(Runtime[TvmOptions]):
     """Apache TVM: one library with the whole model compiled for the machine, schedules tuned for it.
@@ -117,6 +120,7 @@ class Tvm(Runtime[TvmOptions]):
         return {
             "runtime": self.name,
             **{name: metadata.version(name) for name in DISTRIBUTIONS},
+            "schedules": SCHEDULES,
             "cpu": detect().description if self.link.kind == "here" else machine.name,
             "llvm": " ".join((machine.llvm.triple, machine.llvm.cpu, *machine.llvm.features)),
             "gpu": machine.gpu.compute if machine.gpu else "none",

@@ -19,6 +19,7 @@ from tamis.targets.tvm.legalize.guard_infinities import GuardInfinities
 from tamis.targets.tvm.legalize.index_explicitly import IndexExplicitly
 from tamis.targets.tvm.legalize.inline_if import InlineIf
 from tamis.targets.tvm.legalize.resize_by_axes import ResizeByAxes
+from tamis.targets.tvm.legalize.shuffle_transposed_convs import ShuffleTransposedConvs
 from tamis.targets.tvm.legalize.spell_out_norms import SpellOutNorms
 
 LEGALIZATION: tuple[type[GraphPass[Any]], ...] = (
@@ -33,6 +34,7 @@ LEGALIZATION: tuple[type[GraphPass[Any]], ...] = (
     ResizeByAxes,
     IndexExplicitly,
     ExplicitPads,
+    ShuffleTransposedConvs,
     GuardInfinities,
     FixShapes,
 )

@@ -15,21 +15,15 @@ from dataclasses import dataclass, replace
 from tvm.s_tir.schedule import LoopRV, SBlockRV, Schedule
 
 from tamis.targets.tvm.tuning.block_facts import Access, BlockFacts
-from tamis.targets.tvm.tuning.prefetch import LAYOUT_REWRITE, PREFETCH
+from tamis.targets.tvm.tuning.borders import NEAR_BYTES, bordered_shares, copy_borders
+from tamis.targets.tvm.tuning.prefetch import PREFETCH
 from tamis.targets.tvm.tuning.register_tiles import Tile, tiles
-from tamis.targets.tvm.tuning.tasks import layout_free
-from tamis.targets.tvm.tuning.vector_unit import BITS, VectorUnit
+from tamis.targets.tvm.tuning.sums import chains_of, sum_in_tile
+from tamis.targets.tvm.tuning.vector_unit import VectorUnit
+from tamis.targets.tvm.tuning.weight_blocks import block_weights, weight_bytes
 
 PARALLEL_POINTS = 1 << 18
 """Multiply-adds below which starting the other threads takes longer than they save."""
-NEAR_BYTES = 1 << 18
-"""What stays in a core's own cache while a kernel runs."""
-PACKED_BYTES = 1 << 14
-"""Smaller weights are read in whatever order they are given."""
-UNROLLED = 192
-"""Statements in the innermost loops, at most, when those over a window are written out."""
-WINDOW = 32
-"""A reduction of so few steps is a window."""
 SHARES = 4
 """For each thread, at least, so that the last one does not wait long."""
 CHOICES = 4
@@ -80,11 +74,10 @@ def plans(facts: BlockFacts, unit: VectorUnit) -> Iterator[Plan]:
     if any(not _strided(a, facts.spatial[column]) for a in vector):
         return
     rows, shared = _rows(facts, column, vector)
-    dtype = facts.dtype
-    found = tiles(
-        tuple(extents[i] for i in rows), extents[column], unit.lanes(dtype), unit.bits, unit.registers, shared
-    )
-    near = _weight_bytes(facts, column) <= NEAR_BYTES
+    registers = unit.registers // chains_of(facts)
+    sizes = tuple(extents[i] for i in rows)
+    found = tiles(sizes, extents[column], unit.lanes(facts.dtype), unit.bits, registers, shared)
+    near = weight_bytes(facts, column) <= NEAR_BYTES
     parallel = unit.threads > 1 and facts.points >= PARALLEL_POINTS
     best = [Plan(t, rows, column, not near, parallel) for t in itertools.islice(found, CHOICES)]
     yield from best
@@ -93,7 +86,7 @@ def plans(facts: BlockFacts, unit: VectorUnit) -> Iterator[Plan]:
 
 def apply_plan(schedule: Schedule, parts: Parts, plan: Plan, unit: VectorUnit) -> None:
     """Schedule the kernel as planned."""
-    packed = _pack(schedule, parts.reduction, plan)
+    packed = block_weights(schedule, parts.reduction, plan.column, plan.tile.vectors * plan.tile.lanes)
     facts = BlockFacts(schedule, parts.reduction)
     if parts.epilogue is None:
         shell = schedule.cache_write(parts.reduction, 0, "local")
@@ -107,40 +100,14 @@ def apply_plan(schedule: Schedule, parts: Parts, plan: Plan, unit: VectorUnit) -
         schedule.parallel(shared)
     last = cut.outer[-1] if cut.outer else shared
     _finish(schedule, cut.inner)
-    schedule.compute_at(parts.reduction, last, preserve_unit_loops=True)
-    step = _sum(schedule, parts.reduction, facts, plan)
+    step = sum_in_tile(schedule, parts.reduction, last, plan.column, plan.tile)
     if packed:
         schedule.annotate(step, PREFETCH, True)
     if parts.padding is not None:
         schedule.compute_at(parts.padding, shared, preserve_unit_loops=True)
-        _copy(schedule, parts.padding, facts, unit)
+        copy_borders(schedule, parts.padding, facts, unit)
     for loop in cut.ragged:
         schedule.annotate(loop, "pragma_loop_partition_hint", True)
-
-
-def _pack(schedule: Schedule, reduction: SBlockRV, plan: Plan) -> bool:
-    """Let large weights lie in the order in which tiles read them, if their order is ours to choose; whether there are any."""
-    facts = BlockFacts(schedule, reduction)
-    width, column = plan.tile.vectors * plan.tile.lanes, facts.spatial[plan.column]
-    count = facts.extents[column]
-    if count == width or count % width or _weight_bytes(facts, plan.column) <= PACKED_BYTES:
-        return False
-    parameters = schedule.mod["main"].params
-    free = [parameters[i] for i in layout_free(schedule.mod)]
-    for number, read in enumerate(schedule.get(reduction).reads):
-        shape = [int(n) for n in read.source.shape]
-        if shape[-1] == count and any(read.source.same_as(p) for p in free):
-            copy = schedule.cache_read(reduction, number, "global")
-            schedule.transform_layout(reduction, ("read", number), lambda *i: (i[-1] // width, *i[:-1], i[-1] % width))
-            schedule.annotate(copy, LAYOUT_REWRITE, True)
-            return True
-    return False
-
-
-def _weight_bytes(facts: BlockFacts, column: int) -> int:
-    """Size of what all rows are multiplied with."""
-    steps = math.prod(facts.extents[v] for v in facts.reduced)
-    return steps * facts.extents[facts.spatial[column]] * BITS.get(facts.dtype, 32) // 8
 
 
 def _identity(facts: BlockFacts) -> bool:
@@ -214,7 +181,7 @@ def _cut(schedule: Schedule, shell: SBlockRV, parts: Parts, facts: BlockFacts, p
     uneven = [blocks[i] for i in ragged]
     if parts.padding is not None:
         threads = unit.threads if plan.parallel else 1
-        shares = _padded_shares(schedule, parts.padding, facts, plan, blocks, set(ragged), threads)
+        shares = bordered_shares(schedule, parts.padding, facts, plan.column, blocks, set(ragged), threads)
         taken = [i for i, loop in blocks.items() if any(loop is s for s in shares)]
         return Cut(shares, [blocks[i] for i in order if i not in taken], inner, uneven)
     first = next((i for i in order if int(schedule.get(blocks[i]).extent) > 1), order[0])
@@ -232,94 +199,9 @@ def _finished_at_once(columns: int, summed: int, lanes: int) -> int:
     return lanes if columns == summed or common == 1 else common
 
 
-def _padded_shares(
-    schedule: Schedule,
-    padding: SBlockRV,
-    facts: BlockFacts,
-    plan: Plan,
-    blocks: dict[int, LoopRV],
-    ragged: set[int],
-    threads: int,
-) -> list[LoopRV]:
-    """The loops around the copy of the bordered input, each of which takes another part of it; ``blocks`` has the rest.
-
-    Parts along a dimension of its own (the channels of a depthwise convolution) have nothing in common, so that a part is
-    one tile wide and the copy stays nearest. Along the image they overlap by the border, and it is cut into a few pieces.
-    """
-    padded = schedule.get(padding).writes[0].source
-    reads = [a for a in facts.loads if a.buffer.same_as(padded)]
-    along = [i for i, v in enumerate(facts.spatial) if facts.extents[v] > 1 and any(a.uses(v) for a in reads)]
-    apart = [i for i in along if i not in ragged and all(_alone(a, facts.spatial[i], facts) for a in reads)]
-    shares = [blocks[i] for i in apart]
-    cut = next((i for i in along if i not in apart and i not in ragged and i != plan.column), None)
-    if cut is None:
-        return shares or [blocks[next(iter(blocks))]]
-    parts = math.prod(int(schedule.get(loop).extent) for loop in shares)
-    size = math.prod(BlockFacts(schedule, padding).extents.values()) * BITS.get(facts.dtype, 32) // 8
-    pieces = _pieces(int(schedule.get(blocks[cut]).extent), size // parts, parts, threads)
-    piece, blocks[cut] = schedule.split(blocks[cut], [pieces, None])
-    return [piece, *shares]
-
-
-def _alone(access: Access, variable: str, facts: BlockFacts) -> bool:
-    """Whether different values of the variable read different elements, whatever is summed over."""
-    rows = [row for row in access.coefficients if row.get(variable, 0)]
-    return not any(row.get(v, 0) for row in rows for v in facts.reduced)
-
-
-def _pieces(extent: int, size: int, parts: int, threads: int) -> int:
-    """In how many pieces an image is padded and computed: even for the threads, near, and not copied too often.
-
-    Args:
-        extent: Rows, in tiles.
-        size: Bytes of the bordered image in one of ``parts``.
-        parts: What is shared among the threads beside the pieces.
-        threads: How many there are.
-    """
-
-    def cost(count: int) -> float:
-        uneven = math.ceil(count * parts / threads) * threads / (count * parts)
-        border = 1 + 2 * count / extent
-        return uneven * (1 + 0.1 * border) * (1.2 if size / count > NEAR_BYTES else 1.0)
-
-    return min((n for n in range(1, extent + 1) if extent % n == 0), key=cost)
-
-
 def _finish(schedule: Schedule, inner: list[LoopRV]) -> None:
     *rows, lanes = inner
     if int(schedule.get(lanes).extent) > 1:
         schedule.vectorize(lanes)
     for loop in rows:
         schedule.unroll(loop)
-
-
-def _sum(schedule: Schedule, reduction: SBlockRV, facts: BlockFacts, plan: Plan) -> LoopRV:
-    """Order the loops of the sum: reduction outside, tile inside; returns the innermost of the reduction."""
-    count = len(facts.spatial) + len(facts.reduced)
-    loops = schedule.get_loops(reduction)[-count:]
-    spatial, reduced = loops[: len(facts.spatial)], loops[len(facts.spatial) :]
-    vectors, lanes = schedule.split(spatial[plan.column], [plan.tile.vectors, plan.tile.lanes])
-    rows = [lp for i, lp in enumerate(spatial) if i != plan.column]
-    schedule.reorder(*reduced, *rows, vectors, lanes)
-    if plan.tile.lanes > 1:
-        schedule.vectorize(lanes)
-    for loop in (*rows, vectors):
-        schedule.unroll(loop)
-    steps = math.prod(facts.extents[v] for v in facts.reduced)
-    if steps <= WINDOW and steps * math.prod(plan.tile.rows) * plan.tile.vectors <= UNROLLED:
-        for loop in reduced:
-            schedule.unroll(loop)
-    schedule.decompose_reduction(reduction, reduced[0])
-    return reduced[-1]
-
-
-def _copy(schedule: Schedule, padding: SBlockRV, facts: BlockFacts, unit: VectorUnit) -> None:
-    """Vectorize the copying of the padded input."""
-    loop = schedule.get_loops(padding)[-1]
-    extent = int(schedule.get(loop).extent)
-    lanes = unit.lanes(facts.dtype)
-    if extent > lanes and extent % lanes == 0:
-        _, loop = schedule.split(loop, [None, lanes])
-        schedule.vectorize(loop)
-    elif 1 < extent <= lanes:
-        schedule.vectorize(loop)

@@ -41,10 +41,11 @@ class Runner:
         nursery: Starts it.
         seconds: Time limit of a measurement.
         module: What the worker does.
+        cold: See ``measure_worker``.
     """
 
-    def __init__(self, nursery: Nursery, seconds: float = SECONDS, module: str = MODULE) -> None:
-        self._nursery, self._seconds, self._module = nursery, seconds, module
+    def __init__(self, nursery: Nursery, seconds: float = SECONDS, module: str = MODULE, *, cold: bool = False) -> None:
+        self._nursery, self._seconds, self._module, self._cold = nursery, seconds, module, cold
         self._worker: Worker | None = None
 
     def __enter__(self) -> Self:
@@ -76,6 +77,7 @@ class Runner:
             "constant": constant,
             "best_us": best_us,
             "milliseconds": MILLISECONDS,
+            "cold": self._cold,
         }
         try:
             reply = self.ask(request)

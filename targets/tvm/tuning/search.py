@@ -13,7 +13,7 @@ import tvm
 from tamis.targets.tvm.tuning.builder import Builder, Built
 from tamis.targets.tvm.tuning.kernel_search import Candidate, KernelSearch
 from tamis.targets.tvm.tuning.runner import Measured, Runner
-from tamis.targets.tvm.tuning.tasks import layout_free, narrowed
+from tamis.targets.tvm.tuning.tasks import layout_free, lowered_form
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -89,7 +89,7 @@ def _round(
             break
         report(_place(kernel))
         candidates = kernel.propose()
-        numbers = [builder.submit(tvm.ir.save_json(narrowed(c.schedule.mod))) for c in candidates]
+        numbers = [builder.submit(tvm.ir.save_json(lowered_form(c.schedule))) for c in candidates]
         batches.append((kernel, candidates, numbers))
     built = builder.finish()
     for kernel, candidates, numbers in batches:

@@ -56,6 +56,12 @@ class Task:
     weight: int
     flops: float
 
+    @property
+    def constant_bytes(self) -> int:
+        """Size of the weights that a call reads, as far as their order is free."""
+        parameters = self.module["main"].params
+        return sum(_bytes(parameters[i]) for i in layout_free(self.module))
+
 
 def extract_tasks(module: tvm.IRModule) -> list[Task]:
     """The kernels of a module after the front passes, the order of their names' first appearance.
@@ -114,9 +120,18 @@ def layout_free(module: tvm.IRModule) -> tuple[int, ...]:
     return tuple(int(i) for i in attrs[LAYOUT_FREE]) if attrs and LAYOUT_FREE in attrs else ()
 
 
+def _bytes(parameter: Any) -> int:
+    return math.prod(int(n) for n in parameter.shape) * (int(tvm.DataType(str(parameter.dtype)).bits) + 7) // 8
+
+
 def scheduled(schedule: Schedule, name: str) -> tvm.tirx.PrimFunc:
     """The function of a schedule, as part of a model again."""
-    return with_prefetches(narrowed(schedule.mod))["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
+    return lowered_form(schedule)["main"].with_attr("global_symbol", name).with_attr(SCHEDULED, True)
+
+
+def lowered_form(schedule: Schedule) -> tvm.IRModule:
+    """The scheduled kernel ``main`` as it is compiled, with what a schedule can only ask for."""
+    return with_prefetches(narrowed(schedule.mod))
 
 
 def narrowed(module: tvm.IRModule) -> tvm.IRModule:

@@ -27,6 +27,8 @@ from tamis.targets.tvm.tuning.workers import Nursery
 
 Report = Callable[[dict[str, Any]], None]
 
+NEAR_BYTES = 1 << 21
+"""More weights do not stay in a core's own cache from one call of the model to the next."""
 WARM_UP = 16
 """Candidates that are measured before a cost model ranks others."""
 COST_MODELS: dict[str, Callable[[int], ms.cost_model.CostModel]] = {
@@ -69,14 +71,19 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="tamis-tune-") as name:
                 folder = Path(name)
                 workers = usable_threads()
-                measuring = _runner(nursery, request.get("device"), settings)
+                measuring = _runner(nursery, request.get("device"), settings, weight_bytes(searches) > NEAR_BYTES)
                 with Builder(nursery, request["target"], folder, workers) as builder, measuring as runner:
                     search(searches, builder, runner, folder, report, request.get("seconds"))
     return summary(searches)
 
 
-def _runner(nursery: Nursery, device: dict[str, Any] | None, settings: Settings) -> Runner:
-    return Runner(nursery) if device is None else DeviceRunner(nursery, device, settings.threads)
+def weight_bytes(searches: Sequence[KernelSearch]) -> int:
+    """Size of all weights that a call of the model reads."""
+    return sum(s.task.weight * s.task.constant_bytes for s in searches)
+
+
+def _runner(nursery: Nursery, device: dict[str, Any] | None, settings: Settings, cold: bool) -> Runner:
+    return Runner(nursery, cold=cold) if device is None else DeviceRunner(nursery, device, settings.threads)
 
 
 def make_searches(
