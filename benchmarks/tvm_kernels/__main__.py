@@ -37,7 +37,7 @@ def main() -> None:
         chosen.layout = chosen.layout or preferred_layout(load_model(path), detect())
         target = machine_target(detect(), chosen.threads)
         asked = {name: getattr(chosen, name) for name in ("layout", "threads", "trials")}
-        show(tvm.request("profile", {**asked, "model": str(path), "target": target}), chosen.rows)
+        show(tvm.request("profile", {**asked, "model": str(path), "target": target})["kernels"], chosen.rows)
 
 
 def show(kernels: list[dict[str, Any]], count: int) -> None:

@@ -21,7 +21,7 @@ from tamis.targets.tvm.tuning.tune import COST_MODELS, NEAR_BYTES, make_searches
 from tamis.targets.tvm.tuning.workers import Nursery
 
 
-def profile(arguments: dict[str, Any], report: Report) -> list[dict[str, Any]]:
+def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Measure the default schedule of every kernel, and what a search finds.
 
     Args:
@@ -29,7 +29,7 @@ def profile(arguments: dict[str, Any], report: Report) -> list[dict[str, Any]]:
         report: Gets what the search reports.
 
     Returns:
-        For each kernel ``name``, ``shapes`` (of its parameters), ``weight`` (calls), ``mflop`` (a call),
+        ``kernels``, each with ``name``, ``shapes`` (of its parameters), ``weight`` (calls), ``mflop`` (a call),
         ``default_us``, ``best_us`` and ``trials``.
     """
     target = tvm.target.Target(arguments["target"])
@@ -43,7 +43,7 @@ def profile(arguments: dict[str, Any], report: Report) -> list[dict[str, Any]]:
         Runner(nursery, cold=weight_bytes(searches) > NEAR_BYTES) as runner,
     ):
         search(searches, builder, runner, Path(folder), report)
-    return [_row(s) for s in searches]
+    return {"kernels": [_row(s) for s in searches]}
 
 
 def _row(found: KernelSearch) -> dict[str, Any]:

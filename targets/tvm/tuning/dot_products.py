@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tvm.s_tir.schedule import LoopRV, SBlockRV, Schedule
 
 from tamis.targets.tvm.tuning.block_facts import BlockFacts, blocks_of
-from tamis.targets.tvm.tuning.contraction import NEAR_BYTES
+from tamis.targets.tvm.tuning.borders import NEAR_BYTES
 from tamis.targets.tvm.tuning.dot_unit import COPY, MARK, UNITS, DotUnit, register
 from tamis.targets.tvm.tuning.stages import elementwise, work
 from tamis.targets.tvm.tuning.vector_unit import VectorUnit
