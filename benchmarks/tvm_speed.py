@@ -33,12 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tvm_speed", description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODULES), help="which ones (default: the zoo)")
     parser.add_argument("--trials", type=int, nargs="*", default=TRIALS, help="trials a kernel; 0 is untuned")
+    parser.add_argument("--one-layout", action="store_true", help="search in the untuned library's layout only")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
     rows: list[list[str]] = []
     found: list[dict[str, Any]] = []
     for name in arguments.models:
-        results = measure(name, arguments.trials)
+        results = measure(name, arguments.trials, one_layout=arguments.one_layout)
         found.append({"model": name, "results": results})
         rows.append([name, *(_cell(results[n]) for n in map(str, arguments.trials))])
         print("  ".join(rows[-1]), flush=True)
@@ -47,16 +48,22 @@ def main() -> None:
     table(("model", *("untuned" if n == 0 else f"{n} trials" for n in arguments.trials)), rows)
 
 
-def measure(name: str, trials: list[int]) -> dict[str, dict[str, Any]]:
-    """Trials -> the ratio with its interval and the seconds that the compile took, or the error."""
+def measure(name: str, trials: list[int], *, one_layout: bool) -> dict[str, dict[str, Any]]:
+    """Trials -> the ratio with its interval, the layout and the seconds that the compile took, or the error."""
     recipe = build(entry(name)) / "recipe.yaml"
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "onnxruntime"
         tamis.compile(recipe=recipe, out=reference, force=True)
+        options: dict[str, Any] = {}
         for count in trials:
             out = Path(scratch) / f"tvm-{count}"
-            target = {"machine": "host", "runtime": "tvm", **({"tune": {"trials": count}} if count else {})}
+            target = {
+                "machine": "host",
+                "runtime": "tvm",
+                "options": options,
+                **({"tune": {"trials": count}} if count else {}),
+            }
             started = time.monotonic()
             try:
                 tamis.compile(recipe=recipe, out=out, set={"targets": [target]}, force=True)
@@ -64,8 +71,10 @@ def measure(name: str, trials: list[int]) -> dict[str, dict[str, Any]]:
                 results[str(count)] = {"error": str(error)}
                 continue
             seconds = time.monotonic() - started
+            layout = open_bundle(out, check=False).artifact.settings["layout"]
+            options = {"layout": layout} if one_layout else {}
             ratio = compare_loads(partial(_call, reference), partial(_call, out), seconds=SECONDS)
-            results[str(count)] = {"compile_seconds": round(seconds, 1), **ratio.to_dict()}
+            results[str(count)] = {"compile_seconds": round(seconds, 1), "layout": layout, **ratio.to_dict()}
     return results
 
 

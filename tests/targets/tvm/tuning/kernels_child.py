@@ -13,13 +13,15 @@ import tvm_ffi
 from tvm import relax, topi
 from tvm.s_tir.schedule import Schedule
 
+from tamis.targets.links.tvm_library import PACK_WEIGHTS
 from tamis.targets.tvm import child_main
 from tamis.targets.tvm.importing import import_model
-from tamis.targets.tvm.pipeline import FRONT, run_phases
+from tamis.targets.tvm.pipeline import FRONT, PREPACK, run_phases
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning import vector_math
+from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
-from tamis.targets.tvm.tuning.measure_worker import fill
+from tamis.targets.tvm.tuning.measure_worker import _turns, fill
 from tamis.targets.tvm.tuning.records import apply_trace, trace_json
 from tamis.targets.tvm.tuning.tasks import extract_tasks, narrowed
 
@@ -52,6 +54,36 @@ def candidates(arguments: Arguments, report: Any) -> dict[str, Any]:
             "vectorized": bool(schedules) and "T.vectorized(" in schedules[0].mod.script(),
         }
     return found
+
+
+def whole(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """A model of one output by default schedules, its weights in the order that they read.
+
+    Returns:
+        ``y`` for the input ``x``, both as hexadecimal bytes; ``fetches``, how many loads ahead the kernels have; and
+        ``shapes`` of all parameters of the kernels before they are scheduled.
+    """
+    target = tvm.target.Target(arguments["target"])
+    settings = Settings(threads=2, layout=arguments.get("layout", "nchw"))
+    module = run_phases(import_model(Path(arguments["model"]), report), FRONT, target, settings, report)
+    shapes = [[int(n) for n in p.shape] for t in extract_tasks(module) for p in t.module["main"].params]
+    module, _ = apply_schedules(module, target, {})
+    fetches = module.script().count("llvm.prefetch")
+    module = run_phases(module, (PREPACK,), target, settings, report)
+    machine = relax.VirtualMachine(relax.build(module, target), tvm.cpu())
+    names = [str(v.name_hint) for v in module.get_global_vars()]
+    weights = machine[PACK_WEIGHTS]([]) if PACK_WEIGHTS in names else ()
+    x = np.frombuffer(bytes.fromhex(arguments["x"]), np.float32).reshape(arguments["shape"])
+    result = machine["main"](tvm.runtime.tensor(x), *weights).numpy()
+    return {"y": result.tobytes().hex(), "fetches": fetches, "shapes": shapes}
+
+
+def turns(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """How many different arrays a kernel's parameters are in all turns of a measurement with cold weights."""
+    arrays = [fill(i, "float32", shape, False) for i, shape in enumerate(arguments["shapes"])]
+    given = [tvm.runtime.tensor(array) for array in arrays]
+    found = _turns(given, arrays, arguments["constant"])
+    return {"turns": len(found), "arrays": [len({id(turn[i]) for turn in found}) for i in range(len(arrays))]}
 
 
 def row_sums(arguments: Arguments, report: Any) -> dict[str, Any]:
@@ -119,7 +151,7 @@ def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 child_main.COMMANDS |= {
     f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}"
-    for f in (candidates, functions, row_sums, transpositions)
+    for f in (candidates, functions, row_sums, transpositions, turns, whole)
 }
 
 if __name__ == "__main__":

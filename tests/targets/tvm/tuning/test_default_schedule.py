@@ -38,6 +38,12 @@ KERNELS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "odd columns": ("g (float[12, 20] x) => (float[12, 149] y) { y = MatMul(x, w) }", {"w": (20, 149)}),
     "few columns": ("g (float[64, 20] x) => (float[64, 3] y) { y = MatMul(x, w) }", {"w": (20, 3)}),
     "prime rows": ("g (float[197, 20] x) => (float[197, 48] y) { y = MatMul(x, w) }", {"w": (20, 48)}),
+    "columns that do not fill vectors": (
+        "g (float[50, 40] x) => (float[50, 40] y) { y = MatMul(x, w) }",
+        {"w": (40, 40)},
+    ),
+    "sums in blocks": ("g (float[24, 480] x) => (float[24, 64] y) { y = MatMul(x, w) }", {"w": (480, 64)}),
+    "more weights than cache": ("g (float[9, 80] x) => (float[9, 1009] y) { y = MatMul(x, w) }", {"w": (80, 1009)}),
     "both odd": ("g (float[61, 20] x) => (float[61, 149] y) { y = MatMul(x, w) }", {"w": (20, 149)}),
     "vector": ("g (float[1, 300] x) => (float[1, 70] y) { y = MatMul(x, w) }", {"w": (300, 70)}),
     "batch": ("g (float[3, 20, 8] x, float[3, 8, 15] w) => (float[3, 20, 15] y) { y = MatMul(x, w) }", {}),
@@ -57,6 +63,15 @@ KERNELS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "depthwise": (
         "g (float[1, 20, 9, 40] x) => (float[1, 20, 9, 40] y) { y = Conv<group = 20, pads = [2, 2, 2, 2]>(x, w) }",
         {"w": (20, 1, 5, 5)},
+    ),
+    "depthwise in pieces": (
+        "g (float[1, 32, 60, 40] x) => (float[1, 32, 30, 20] y) {\n"
+        + "y = Conv<group = 32, pads = [1, 1, 1, 1], strides = [2, 2]>(x, w) }",
+        {"w": (32, 1, 3, 3)},
+    ),
+    "dense to few channels": (
+        "g (float[1, 12, 14, 15] x) => (float[1, 24, 14, 15] y) { c = Conv<pads = [1, 1, 1, 1]>(x, w, b)\n y = Relu(c) }",
+        {"w": (24, 12, 3, 3), "b": (24,)},
     ),
     "groups": (
         "g (float[1, 8, 9, 9] x) => (float[1, 12, 7, 7] y) { y = Conv<group = 4>(x, w) }",
@@ -107,7 +122,19 @@ def test_every_candidate_computes_what_the_kernel_does(name: str, kernels: Compi
         assert checked["same"], kernel
 
 
-@pytest.mark.parametrize("name", ["convolution", "strided", "depthwise", "groups", "one by one", "pooling"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convolution",
+        "strided",
+        "depthwise",
+        "depthwise in pieces",
+        "dense to few channels",
+        "groups",
+        "one by one",
+        "pooling",
+    ],
+)
 def test_so_it_does_with_channels_last(name: str, kernels: CompilerProcess, tmp_path: Path) -> None:
     text, shapes = KERNELS[name]
     made = model(text, **{n: random(*s) for n, s in shapes.items()})
@@ -130,6 +157,61 @@ def test_long_sums_keep_small_terms(size: int, kernels: CompilerProcess) -> None
     found = kernels.request("row_sums", {"x": x.tobytes().hex(), "target": machine_target(detect(), 2)})
     (result,) = np.frombuffer(bytes.fromhex(found["sum"]), np.float32)
     assert abs(float(result) / x.astype(np.float64).sum() - 1) < 1e-5
+
+
+def product(rows: int, terms: int, columns: int) -> ir.Model:
+    text = f"g (float[{rows}, {terms}] x) => (float[{rows}, {columns}] y) {{ y = MatMul(x, w) }}"
+    return model(text, w=random(terms, columns))
+
+
+def run_whole(process: CompilerProcess, found: ir.Model, x: np.ndarray, folder: Path, **more: Any) -> dict[str, Any]:
+    return ask(process, "whole", found, folder, x=x.tobytes().hex(), shape=list(x.shape), **more)
+
+
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(40, 120, 665), (7, 1152, 192), (1, 480, 120), (33, 64, 24)])
+def test_weights_in_the_order_of_tiles(
+    rows: int, terms: int, columns: int, kernels: CompilerProcess, tmp_path: Path
+) -> None:
+    made, x = product(rows, terms, columns), random(rows, terms)
+    found = run_whole(kernels, made, x, tmp_path)
+    y = np.frombuffer(bytes.fromhex(found["y"]), np.float32).reshape(rows, columns)
+    weights = made.graph.initializers["w"].const_value
+    assert weights is not None
+    wanted = x.astype(np.float64) @ weights.numpy().astype(np.float64)
+    assert np.abs(y - wanted).max() / np.abs(wanted).max() < 1e-6
+
+
+def test_large_weights_are_fetched_ahead(kernels: CompilerProcess, tmp_path: Path) -> None:
+    assert run_whole(kernels, product(40, 256, 640), random(40, 256), tmp_path)["fetches"] > 0
+    assert run_whole(kernels, product(40, 16, 64), random(40, 16), tmp_path)["fetches"] == 0
+
+
+def test_columns_of_zeros_fill_vectors_up(kernels: CompilerProcess, tmp_path: Path) -> None:
+    lanes = detect().simd_bits // 32
+    for columns, wide in ((2 * lanes - 3, 2 * lanes), (2 * lanes, 2 * lanes), (lanes // 2, lanes // 2)):
+        found = run_whole(kernels, product(9, 20, columns), random(9, 20), tmp_path)
+        assert [20, wide] in found["shapes"], columns
+
+
+def test_weights_take_turns_to_be_cold(kernels: CompilerProcess) -> None:
+    shapes = [[40, 512], [512, 1024], [40, 1024]]
+    assert kernels.request("turns", {"shapes": shapes, "constant": [1]}) == {"turns": 5, "arrays": [1, 5, 1]}
+    assert kernels.request("turns", {"shapes": [[8, 64], [64, 64]], "constant": [1]})["turns"] == 1
+    assert kernels.request("turns", {"shapes": shapes, "constant": []})["turns"] == 1
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_long_products_keep_small_terms(rows: int, kernels: CompilerProcess, tmp_path: Path) -> None:
+    """One chain of additions would lose all terms but the first, 3e-5 of the sum; two blocks lose half as many."""
+    terms = 1024
+    x = np.full((rows, terms), 2.0**-25, np.float32)
+    x[:, 0] = 1.0
+    made = model(
+        f"g (float[{rows}, {terms}] x) => (float[{rows}, 32] y) {{ y = MatMul(x, w) }}",
+        w=np.ones((terms, 32), np.float32),
+    )
+    y = np.frombuffer(bytes.fromhex(run_whole(kernels, made, x, tmp_path)["y"]), np.float32)
+    assert np.abs(y / x[0].astype(np.float64).sum() - 1).max() < 1e-5
 
 
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 88.7, 88.73, 89.5, -87.4, -103.9, -104.5, 3e38, -3e38, 1e-40, -1e-40]
