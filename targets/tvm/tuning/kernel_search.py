@@ -13,7 +13,7 @@ from tvm.s_tir.schedule import Schedule
 
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
 from tamis.targets.tvm.tuning.evolution import Evolution
-from tamis.targets.tvm.tuning.records import apply_trace, trace_digest, trace_json
+from tamis.targets.tvm.tuning.records import apply_trace, has_choices, trace_digest, trace_json
 from tamis.targets.tvm.tuning.runner import Measured
 from tamis.targets.tvm.tuning.store import BEST, Stored
 from tamis.targets.tvm.tuning.tasks import Task
@@ -174,7 +174,7 @@ class KernelSearch:
             self._evolution = Evolution(self.task, self.target, self.model, seed, 1)
             for item in self.best:
                 schedule = apply_trace(self.task.module, item["trace"])
-                if schedule is not None:
+                if schedule is not None and has_choices(schedule):
                     self._evolution.learn(schedule, item["us"] * 1e-6)
         proposed = self._evolution.propose(count)
         self._proposed = len(proposed)

@@ -40,6 +40,11 @@ def apply_trace(module: tvm.IRModule, trace: Any) -> Schedule | None:
     return schedule
 
 
+def has_choices(schedule: Schedule) -> bool:
+    """Whether a schedule was made by choices that could be made otherwise; ours are not, and have no offspring."""
+    return any(str(instruction.kind.name).startswith("Sample") for instruction in schedule.trace.insts)
+
+
 def read_records(path: Path | None) -> dict[str, Stored]:
     """Records of a JSON-lines file, by workload."""
     if path is None:

@@ -56,7 +56,7 @@ def tiles(rows: tuple[int, ...], columns: int, width: int, bits: int, registers:
         bits: Bits in a register.
         registers: How many registers.
         shared: Whether rows share the column operand (as in a matrix product); else each row loads its own (as in a
-            depthwise convolution).
+            depthwise convolution), and sums get only half of the registers.
     """
     found = []
     for lanes in (n for n in _powers(width) if n <= columns):
