@@ -110,3 +110,16 @@ def test_a_killed_search_loses_at_most_a_batch(
     assert found["kernels"] == 2
     assert 0 < found["trials"] <= 3
     assert json.dumps(database.get(KIND, kept.workload, HERE).value) == json.dumps(kept.value)  # type: ignore[union-attr]
+
+
+def test_a_search_goes_on_from_schedules_that_repack_weights(
+    compiler_process: CompilerProcess, database: TuningDatabase, request_of: Any, tmp_path: Path
+) -> None:
+    """TVM's evolution cannot breed from them: it would repack the weights once more, and fail."""
+    path = tmp_path / "large.onnx"
+    ir.save(model("g (float[8, 256] x) => (float[8, 640] y) { y = MatMul(x, w) }", w=random(256, 640)), path)
+    compiler_process.request("tune", {**request_of(2), "model": str(path)}, saver(database, HERE))
+    (record,) = database.matching(KIND, HERE)
+    assert "layout_rewrite" in json.dumps(record.value["schedules"])
+    found = compiler_process.request("tune", {**request_of(18), "model": str(path)}, saver(database, HERE))
+    assert found["trials"] > 8
