@@ -1,12 +1,14 @@
 """Weights with columns of zeros, so that the columns of a product fill vector registers up. In the compiler process.
 
 A convolution to 24 channels computes with half of a register of 16 lanes, or with one of 8. With 32 columns, a quarter of
-the work is for nothing and the rest is done at full width. The columns beyond are summed and never stored.
+the work is for nothing and the rest is done at full width. One to a single channel has no vector at all if channels are
+last. The columns beyond are summed and never stored.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tamis.targets.tvm.fold_with_numpy import Array, rewritten
 from tamis.targets.tvm.tuning.vector_unit import VectorUnit, vector_unit
 
-WORTH = 0.6
-"""Share of the columns that must be real."""
+NARROWEST = 4
+"""Lanes of the smallest vector that is filled up."""
 
 
 @mutator
@@ -33,23 +35,20 @@ class _Filler(PyExprMutator):  # type: ignore[misc]
         if name not in ("relax.nn.conv2d", "relax.matmul") or not _is_fixed(call):
             return call
         weights = self._constant(call.args[1])
-        if weights is None or (columns := filled_up(weights.shape[-1], self._unit.lanes(str(weights.dtype)))) is None:
+        product = None if weights is None else _product_of(name, call.attrs, weights)
+        if weights is None or product is None:
             return call
-        if name == "relax.matmul":
-            return self._filled(call, weights, columns, _product) if weights.ndim == 2 else call
-        if str(call.attrs.data_layout) != "NHWC" or str(call.attrs.kernel_layout) != "HWIO" or call.attrs.groups != 1:
-            return call
-        return self._filled(call, weights, columns, _convolution)
-
-    def _filled(self, call: relax.Call, weights: Array, columns: int, product: Any) -> relax.Expr:
         real = weights.shape[-1]
+        columns = filled_up(real, self._unit.lanes("float32"))
+        if columns == real:
+            return call
         wide = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, columns - real)])
 
         def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
             total = product(x, w, call.attrs)
             return te.compute((*total.shape[:-1], real), lambda *index: total[index], "real_columns")
 
-        hint = str(call.op.name).rpartition(".")[2]
+        hint = name.rpartition(".")[2]
         return self.builder_.call_te(compute, call.args[0], relax.const(wide), primfunc_name_hint=hint)
 
     def _constant(self, value: relax.Expr) -> Array | None:
@@ -60,15 +59,24 @@ class _Filler(PyExprMutator):  # type: ignore[misc]
         return array if array.dtype == np.float32 else None
 
 
-def filled_up(columns: int, lanes: int) -> int | None:
-    """Columns that fill vectors of so many lanes up; None if they do already, or if too many were for nothing."""
-    wide = math.ceil(columns / lanes) * lanes
-    return wide if wide != columns >= WORTH * wide else None
+def filled_up(columns: int, lanes: int) -> int:
+    """As many columns as fill vectors of ``lanes`` up, or one vector of fewer lanes."""
+    if columns > lanes:
+        return math.ceil(columns / lanes) * lanes
+    return min(lanes, max(NARROWEST, 1 << (columns - 1).bit_length()))
 
 
 def _is_fixed(call: relax.Call) -> bool:
     shape = getattr(call.args[0].ty, "shape", None)
     return shape is not None and all(isinstance(n, tvm.tirx.IntImm) for n in getattr(shape, "values", (None,)))
+
+
+def _product_of(name: str, attrs: Any, weights: Array) -> Callable[..., te.Tensor] | None:
+    """What computes such a product; None if it has no columns of its own: a matrix times a vector, groups, channels first."""
+    if name == "relax.matmul":
+        return _product if weights.ndim == 2 and weights.shape[1] > 1 else None
+    last = str(attrs.data_layout) == "NHWC" and str(attrs.kernel_layout) == "HWIO"
+    return _convolution if last and int(attrs.groups) == 1 else None
 
 
 def _product(x: te.Tensor, weights: te.Tensor, attrs: Any) -> te.Tensor:

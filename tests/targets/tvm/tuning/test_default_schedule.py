@@ -73,6 +73,10 @@ KERNELS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "g (float[1, 12, 14, 15] x) => (float[1, 24, 14, 15] y) { c = Conv<pads = [1, 1, 1, 1]>(x, w, b)\n y = Relu(c) }",
         {"w": (24, 12, 3, 3), "b": (24,)},
     ),
+    "dense to one channel": (
+        "g (float[1, 12, 14, 15] x) => (float[1, 1, 14, 15] y) { y = Conv<pads = [1, 1, 1, 1]>(x, w) }",
+        {"w": (1, 12, 3, 3)},
+    ),
     "groups": (
         "g (float[1, 8, 9, 9] x) => (float[1, 12, 7, 7] y) { y = Conv<group = 4>(x, w) }",
         {"w": (12, 2, 3, 3)},
@@ -130,6 +134,7 @@ def test_every_candidate_computes_what_the_kernel_does(name: str, kernels: Compi
         "depthwise",
         "depthwise in pieces",
         "dense to few channels",
+        "dense to one channel",
         "groups",
         "one by one",
         "pooling",
@@ -188,7 +193,7 @@ def test_large_weights_are_fetched_ahead(kernels: CompilerProcess, tmp_path: Pat
 
 def test_columns_of_zeros_fill_vectors_up(kernels: CompilerProcess, tmp_path: Path) -> None:
     lanes = detect().simd_bits // 32
-    for columns, wide in ((2 * lanes - 3, 2 * lanes), (2 * lanes, 2 * lanes), (lanes // 2, lanes // 2)):
+    for columns, wide in ((2 * lanes - 3, 2 * lanes), (2 * lanes, 2 * lanes), (4, 4), (3, 4), (1, 1)):
         found = run_whole(kernels, product(9, 20, columns), random(9, 20), tmp_path)
         assert [20, wide] in found["shapes"], columns
 
