@@ -101,7 +101,7 @@ def apply_plan(schedule: Schedule, parts: Parts, plan: Plan, unit: VectorUnit) -
     last = cut.outer[-1] if cut.outer else shared
     _finish(schedule, cut.inner)
     step = sum_in_tile(schedule, parts.reduction, last, plan.column, plan.tile)
-    if packed:
+    if packed and not plan.parallel:  # LLVM then cannot tell that a load ahead leaves the sums alone, and stores each
         schedule.annotate(step, PREFETCH, True)
     if parts.padding is not None:
         schedule.compute_at(parts.padding, shared, preserve_unit_loops=True)
