@@ -187,8 +187,14 @@ def test_weights_in_the_order_of_tiles(
 
 
 def test_large_weights_are_fetched_ahead(kernels: CompilerProcess, tmp_path: Path) -> None:
-    assert run_whole(kernels, product(40, 256, 640), random(40, 256), tmp_path)["fetches"] > 0
-    assert run_whole(kernels, product(40, 16, 64), random(40, 16), tmp_path)["fetches"] == 0
+    def fetches(rows: int, terms: int, columns: int, threads: int) -> int:
+        target, x = machine_target(detect(), threads), random(rows, terms)
+        found = run_whole(kernels, product(rows, terms, columns), x, tmp_path, target=target)
+        return int(found["fetches"])
+
+    assert fetches(40, 256, 640, threads=1) > 0
+    assert fetches(40, 16, 64, threads=1) == 0
+    assert fetches(40, 256, 640, threads=2) == 0
 
 
 def test_columns_of_zeros_fill_vectors_up(kernels: CompilerProcess, tmp_path: Path) -> None:
