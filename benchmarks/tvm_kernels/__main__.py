@@ -1,6 +1,6 @@
 """``python -m benchmarks.tvm_kernels``: what each kernel of a model takes under TVM, and how fast it computes.
 
-Kernels are measured alone, which leaves their data in the caches. The rate is over the operations that TVM counts
+Kernels are measured as a search measures them: alone, with cold weights if the model has many. The rate is over the operations that TVM counts
 in the kernel.
 """
 

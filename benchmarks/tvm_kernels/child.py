@@ -9,6 +9,7 @@ from typing import Any
 
 import tvm
 
+from tamis.targets.hardware.cpu_limits import usable_threads
 from tamis.targets.tvm import child_main
 from tamis.targets.tvm.importing import Report, import_model
 from tamis.targets.tvm.pipeline import FRONT, run_phases
@@ -17,7 +18,7 @@ from tamis.targets.tvm.tuning.builder import Builder
 from tamis.targets.tvm.tuning.kernel_search import KernelSearch
 from tamis.targets.tvm.tuning.runner import Runner
 from tamis.targets.tvm.tuning.search import search
-from tamis.targets.tvm.tuning.tune import COST_MODELS, NEAR_BYTES, make_searches, weight_bytes
+from tamis.targets.tvm.tuning.tune import COST_MODELS, has_cold_weights, make_searches
 from tamis.targets.tvm.tuning.workers import Nursery
 
 
@@ -39,8 +40,8 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     with (
         Nursery() as nursery,
         tempfile.TemporaryDirectory() as folder,
-        Builder(nursery, arguments["target"], Path(folder), 2) as builder,
-        Runner(nursery, cold=weight_bytes(searches) > NEAR_BYTES) as runner,
+        Builder(nursery, arguments["target"], Path(folder), usable_threads()) as builder,
+        Runner(nursery, cold=has_cold_weights(searches)) as runner,
     ):
         search(searches, builder, runner, Path(folder), report)
     return {"kernels": [_row(s) for s in searches]}

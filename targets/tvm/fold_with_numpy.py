@@ -41,18 +41,20 @@ class _Folder(PyExprMutator):  # type: ignore[misc]
         fold = FOLDED.get(getattr(call.op, "name", ""))
         if fold is None:
             return call
-        operands = [self._constant(a) for a in call.args if not isinstance(a, relax.ShapeExpr)]
+        operands = [constant_array(self, a) for a in call.args if not isinstance(a, relax.ShapeExpr)]
         if any(array is None for array in operands):
             return call
         result = fold(call, *operands)
         return call if result is None else relax.const(result, str(result.dtype))
 
-    def _constant(self, value: relax.Expr) -> Array | None:
-        bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
-        if not isinstance(bound, tvm.ir.GenericConst):
-            return None
-        array: Array = bound.value.numpy()
-        return array
+
+def constant_array(rewriter: PyExprMutator, value: relax.Expr) -> Array | None:
+    """The elements behind a value that ``rewriter`` meets; None if it is not constant."""
+    bound = rewriter.lookup_binding(value) if isinstance(value, relax.Var) else value
+    if not isinstance(bound, tvm.ir.GenericConst):
+        return None
+    array: Array = bound.value.numpy()
+    return array
 
 
 def rewritten(rewriter: PyExprMutator, module: tvm.IRModule) -> tvm.IRModule:

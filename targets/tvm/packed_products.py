@@ -21,7 +21,7 @@ import tvm_ffi
 from tvm import relax, te
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tamis.targets.tvm.fold_with_numpy import Array, rewritten
+from tamis.targets.tvm.fold_with_numpy import Array, constant_array, rewritten
 from tamis.targets.tvm.tuning.dot_unit import COPY, DEPTH, MARK, DotUnit, dot_unit
 from tamis.targets.tvm.tuning.tasks import call_counts
 
@@ -41,7 +41,7 @@ class _Packer(PyExprMutator):  # type: ignore[misc]
         if name not in ("relax.nn.conv2d", "relax.matmul") or str(call.ty.dtype) != "int32":
             return call
         found = self._centred(call.args[0])
-        weights = self._constant(call.args[1])
+        weights = constant_array(self, call.args[1])
         if found is None or weights is None or str(weights.dtype) != "int16":
             return call
         x, zero = found
@@ -60,7 +60,7 @@ class _Packer(PyExprMutator):  # type: ignore[misc]
             name = getattr(getattr(call, "op", None), "name", "")
             if name == "relax.permute_dims" and axes is None:
                 axes = [int(a) for a in call.attrs.axes]
-            elif name == "relax.subtract" and (constant := self._constant(call.args[1])) is not None:
+            elif name == "relax.subtract" and (constant := constant_array(self, call.args[1])) is not None:
                 zero += int(constant.reshape(-1)[0])
             elif name == "relax.astype":
                 x = call.args[0]
@@ -68,13 +68,6 @@ class _Packer(PyExprMutator):  # type: ignore[misc]
             else:
                 return None
             value = call.args[0]
-
-    def _constant(self, value: relax.Expr) -> Array | None:
-        bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
-        if not isinstance(bound, tvm.ir.GenericConst):
-            return None
-        array: Array = bound.value.numpy()
-        return array
 
 
 def packed_products(module: tvm.IRModule) -> tvm.IRModule:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import tvm
 from tvm import relax, te, topi
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tamis.targets.tvm.fold_with_numpy import Array, rewritten
+from tamis.targets.tvm.fold_with_numpy import constant_array, rewritten
 from tamis.targets.tvm.tuning.vector_unit import VectorUnit, vector_unit
 
 NARROWEST = 4
@@ -32,31 +33,24 @@ class _Filler(PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         name = getattr(call.op, "name", "")
-        if name not in ("relax.nn.conv2d", "relax.matmul") or not _is_fixed(call):
+        if name not in ("relax.nn.conv2d", "relax.matmul"):
             return call
-        weights = self._constant(call.args[1])
-        product = None if weights is None else _product_of(name, call.attrs, weights)
-        if weights is None or product is None:
+        sizes = _sizes(call.args[1])
+        product = None if sizes is None or _sizes(call.args[0]) is None else _product_of(name, call.attrs, sizes)
+        if sizes is None or product is None or str(call.args[1].ty.dtype) != "float32":
             return call
-        real = weights.shape[-1]
+        real = sizes[-1]
         columns = filled_up(real, self._unit.lanes("float32"))
-        if columns == real:
+        if columns == real or (weights := constant_array(self, call.args[1])) is None:
             return call
         wide = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, columns - real)])
 
         def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            total = product(x, w, call.attrs)
+            total = product(x, w)
             return te.compute((*total.shape[:-1], real), lambda *index: total[index], "real_columns")
 
         hint = name.rpartition(".")[2]
         return self.builder_.call_te(compute, call.args[0], relax.const(wide), primfunc_name_hint=hint)
-
-    def _constant(self, value: relax.Expr) -> Array | None:
-        bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
-        if not isinstance(bound, tvm.ir.GenericConst):
-            return None
-        array: Array = bound.value.numpy()
-        return array if array.dtype == np.float32 else None
 
 
 def filled_up(columns: int, lanes: int) -> int:
@@ -66,20 +60,21 @@ def filled_up(columns: int, lanes: int) -> int:
     return min(lanes, max(NARROWEST, 1 << (columns - 1).bit_length()))
 
 
-def _is_fixed(call: relax.Call) -> bool:
-    shape = getattr(call.args[0].ty, "shape", None)
-    return shape is not None and all(isinstance(n, tvm.tirx.IntImm) for n in getattr(shape, "values", (None,)))
+def _sizes(value: relax.Expr) -> tuple[int, ...] | None:
+    """The shape of a tensor; None if it is not known."""
+    sizes = getattr(getattr(value.ty, "shape", None), "values", (None,))
+    return tuple(map(int, sizes)) if all(isinstance(n, tvm.tirx.IntImm) for n in sizes) else None
 
 
-def _product_of(name: str, attrs: Any, weights: Array) -> Callable[..., te.Tensor] | None:
+def _product_of(name: str, attrs: Any, weights: tuple[int, ...]) -> Callable[..., te.Tensor] | None:
     """What computes such a product; None if it has no columns of its own: a matrix times a vector, groups, channels first."""
     if name == "relax.matmul":
-        return _product if weights.ndim == 2 and weights.shape[1] > 1 else None
+        return _product if len(weights) == 2 and weights[1] > 1 else None
     last = str(attrs.data_layout) == "NHWC" and str(attrs.kernel_layout) == "HWIO"
-    return _convolution if last and int(attrs.groups) == 1 else None
+    return partial(_convolution, attrs=attrs) if last and int(attrs.groups) == 1 else None
 
 
-def _product(x: te.Tensor, weights: te.Tensor, attrs: Any) -> te.Tensor:
+def _product(x: te.Tensor, weights: te.Tensor) -> te.Tensor:
     step = te.reduce_axis((0, weights.shape[0]), "k")
     shape = (*x.shape[:-1], weights.shape[1])
     return te.compute(shape, lambda *i: te.sum(x[(*i[:-1], step)] * weights[step, i[-1]], step), "matmul")
@@ -102,7 +97,7 @@ def _convolution(x: te.Tensor, weights: te.Tensor, attrs: Any) -> te.Tensor:
 def whole_vectors(module: tvm.IRModule) -> tvm.IRModule:
     """The module with products of constant weights computed in whole vectors of the current target, if that is a CPU."""
     target = tvm.target.Target.current()
-    return rewritten(_Filler(module, vector_unit(target)), module) if str(target.kind) == "llvm" else module
+    return rewritten(_Filler(module, vector_unit(target)), module) if str(target.kind.name) == "llvm" else module
 
 
 WholeVectors = tvm.transform.module_pass(

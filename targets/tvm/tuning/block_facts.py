@@ -127,7 +127,7 @@ class BlockFacts:
 
     @cached_property
     def _nodes(self) -> list[Any]:
-        return _walk(self.stmt.body, (tvm.tirx.BufferStore, tvm.ir.TensorLoad, tvm.ir.Call))
+        return nodes_of(self.stmt.body, (tvm.tirx.BufferStore, tvm.ir.TensorLoad, tvm.ir.Call))
 
     @cached_property
     def _calls(self) -> list[str]:
@@ -170,11 +170,11 @@ def _without_ones(shape: Any) -> int:
 
 
 def _uses(expression: Any, variable: Any) -> bool:
-    return any(v.same_as(variable) for v in _walk(expression, (tvm.tirx.Var,)))
+    return any(v.same_as(variable) for v in nodes_of(expression, (tvm.tirx.Var,)))
 
 
-def _walk(root: Any, kinds: tuple[type, ...]) -> list[Any]:
-    """All nodes of these kinds."""
+def nodes_of(root: Any, kinds: tuple[type, ...]) -> list[Any]:
+    """All nodes of these kinds at and below ``root``."""
     found: list[Any] = []
     tvm_ffi.structural_walk(root, (kinds, lambda node: found.append(node)))
     return found

@@ -26,6 +26,15 @@ def bordered_shares(
 
     Parts along a dimension of its own (the channels of a depthwise convolution) have nothing in common, so that a part is
     one tile wide and the copy stays nearest. Along the image they overlap by the border, and it is cut into a few pieces.
+
+    Args:
+        schedule: Changed.
+        padding: What copies the input with its border.
+        facts: Of the sum that reads the copy.
+        column: Which dimension of the results the columns are.
+        blocks: The loops over the tiles, by dimension; the one that is cut is replaced by what runs within a piece.
+        ragged: Dimensions whose last tile reaches over the end; they are not cut further.
+        threads: How many share the kernel.
     """
     padded = schedule.get(padding).writes[0].source
     reads = [a for a in facts.loads if a.buffer.same_as(padded)]

@@ -1,8 +1,8 @@
 """Schedules of kernels around one reduction: matrix products, convolutions, pooling. Runs in the compiler process.
 
 The results are cut into register tiles (``register_tiles``). Each tile's sums start, grow through the whole reduction
-and are finished (bias, activation) before the next tile begins, so that they never leave the registers; padding is
-copied once for a share of the rows that fits the cache.
+and are finished (bias, activation) before the next tile begins, so that they never leave the registers; borders are
+copied beside the tiles that read them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def apply_plan(schedule: Schedule, parts: Parts, plan: Plan, unit: VectorUnit) -
     last = cut.outer[-1] if cut.outer else shared
     _finish(schedule, cut.inner)
     step = sum_in_tile(schedule, parts.reduction, last, plan.column, plan.tile)
-    if packed and not plan.parallel:  # LLVM then cannot tell that a load ahead leaves the sums alone, and stores each
+    if packed and not plan.parallel:  # in a shared kernel, LLVM would store each sum after a load ahead
         schedule.annotate(step, PREFETCH, True)
     if parts.padding is not None:
         schedule.compute_at(parts.padding, shared, preserve_unit_loops=True)

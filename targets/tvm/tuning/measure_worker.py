@@ -46,7 +46,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     main = module["main"]
     main(*arguments)
     check(Path(request["reference"]), arrays, [a.numpy() for a in arguments])
-    turns = _turns(arguments, arrays, request["constant"]) if request["cold"] else [arguments]
+    turns = cold_turns(arguments, arrays, request["constant"]) if request["cold"] else [arguments]
     probe = min(_seconds(module, main, turns, 1) for _ in range(2)) * 1e6
     if request["best_us"] is not None and probe > HOPELESS * request["best_us"]:
         return {"us": probe, "probed": True}
@@ -54,8 +54,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"us": min(_seconds(module, main, turns, number) for _ in range(REPEATS)) * 1e6, "probed": False}
 
 
-def _turns(arguments: list[Any], arrays: list[np.ndarray], constant: Sequence[int]) -> list[list[Any]]:
-    """The arguments several times, each with constants of its own, so that those of the next call are not at hand."""
+def cold_turns(arguments: list[Any], arrays: list[np.ndarray], constant: Sequence[int]) -> list[list[Any]]:
+    """The arguments several times, each with constants of its own, so that those of the next call are not at hand.
+
+    Args:
+        arguments: Of a call.
+        arrays: Their elements.
+        constant: Which of them are constants; if they are small, there is one turn only.
+    """
     size = sum(arrays[i].nbytes for i in constant)
     count = 1 + math.ceil(COLD_BYTES / size) if size > FEW_BYTES else 1
 

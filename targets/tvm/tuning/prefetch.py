@@ -13,6 +13,7 @@ from typing import Any
 import tvm
 import tvm_ffi
 
+from tamis.targets.tvm.tuning.block_facts import nodes_of
 from tamis.targets.tvm.tuning.vector_unit import BITS
 
 PREFETCH = "tamis.prefetch"
@@ -29,7 +30,9 @@ FOR_READING, SECOND_LEVEL, DATA = 0, 2, 1
 def with_prefetches(module: tvm.IRModule) -> tvm.IRModule:
     """The kernel ``main`` with the loads that annotated loops ask for; nothing else is computed than before."""
     function = module["main"]
-    copies = [b.writes[0].source for b in _found(function.body, tvm.s_tir.SBlock) if LAYOUT_REWRITE in b.annotations]
+    copies = [
+        b.writes[0].source for b in nodes_of(function.body, (tvm.s_tir.SBlock,)) if LAYOUT_REWRITE in b.annotations
+    ]
     if not copies:
         return module
     body = tvm_ffi.structural_map(function.body, (tvm.tirx.For, partial(_with_loads, weights=copies[0])))
@@ -42,10 +45,10 @@ def with_prefetches(module: tvm.IRModule) -> tvm.IRModule:
 def _with_loads(loop: Any, weights: Any) -> Any:
     if PREFETCH not in loop.annotations:
         return loop
-    (realize,) = _found(loop.body, tvm.s_tir.SBlockRealize)
-    (load,) = (n for n in _found(realize.block.body, tvm.ir.TensorLoad) if n.source.same_as(weights))
+    (realize,) = nodes_of(loop.body, (tvm.s_tir.SBlockRealize,))
+    (load,) = (n for n in nodes_of(realize.block.body, (tvm.ir.TensorLoad,)) if n.source.same_as(weights))
     bound = [(i.var, v) for i, v in zip(realize.block.iter_vars, realize.iter_values, strict=True)]
-    first = [(f.loop_var, tvm.tirx.const(0, f.loop_var.ty.dtype)) for f in _found(loop.body, tvm.tirx.For)]
+    first = [(f.loop_var, tvm.tirx.const(0, f.loop_var.ty.dtype)) for f in nodes_of(loop.body, (tvm.tirx.For,))]
     block, *place, column = (_substituted(_substituted(index, bound), first) for index in load.indices)
     after = tvm.tirx.min(block + 1, tvm.tirx.const(int(weights.shape[0]) - 1, block.ty.dtype))
     step = LINE * 8 // BITS.get(str(weights.dtype), 32)
@@ -68,9 +71,3 @@ def _substituted(expression: Any, values: list[tuple[Any, Any]]) -> Any:
         return next((new for old, new in values if variable.same_as(old)), variable)
 
     return tvm_ffi.structural_map(expression, (tvm.ir.Var, value))
-
-
-def _found(root: Any, kind: type) -> list[Any]:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(root, (kind, lambda node: found.append(node)))
-    return found

@@ -27,7 +27,7 @@ from tamis.targets.tvm.tuning.workers import Nursery
 
 Report = Callable[[dict[str, Any]], None]
 
-NEAR_BYTES = 1 << 21
+CACHED_BYTES = 1 << 21
 """More weights do not stay in a core's own cache from one call of the model to the next."""
 WARM_UP = 16
 """Candidates that are measured before a cost model ranks others."""
@@ -71,15 +71,15 @@ def tune(request: dict[str, Any], report: Report) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="tamis-tune-") as name:
                 folder = Path(name)
                 workers = usable_threads()
-                measuring = _runner(nursery, request.get("device"), settings, weight_bytes(searches) > NEAR_BYTES)
+                measuring = _runner(nursery, request.get("device"), settings, has_cold_weights(searches))
                 with Builder(nursery, request["target"], folder, workers) as builder, measuring as runner:
                     search(searches, builder, runner, folder, report, request.get("seconds"))
     return summary(searches)
 
 
-def weight_bytes(searches: Sequence[KernelSearch]) -> int:
-    """Size of all weights that a call of the model reads."""
-    return sum(s.task.weight * s.task.constant_bytes for s in searches)
+def has_cold_weights(searches: Sequence[KernelSearch]) -> bool:
+    """Whether a call of the model reads more weights than stay in a core's own cache until the next one."""
+    return sum(s.task.weight * s.task.constant_bytes for s in searches) > CACHED_BYTES
 
 
 def _runner(nursery: Nursery, device: dict[str, Any] | None, settings: Settings, cold: bool) -> Runner:

@@ -21,7 +21,7 @@ from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning import vector_math
 from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
-from tamis.targets.tvm.tuning.measure_worker import _turns, fill
+from tamis.targets.tvm.tuning.measure_worker import cold_turns, fill
 from tamis.targets.tvm.tuning.records import apply_trace, trace_json
 from tamis.targets.tvm.tuning.tasks import extract_tasks, narrowed
 
@@ -82,7 +82,7 @@ def turns(arguments: Arguments, report: Any) -> dict[str, Any]:
     """How many different arrays a kernel's parameters are in all turns of a measurement with cold weights."""
     arrays = [fill(i, "float32", shape, False) for i, shape in enumerate(arguments["shapes"])]
     given = [tvm.runtime.tensor(array) for array in arrays]
-    found = _turns(given, arrays, arguments["constant"])
+    found = cold_turns(given, arrays, arguments["constant"])
     return {"turns": len(found), "arrays": [len({id(turn[i]) for turn in found}) for i in range(len(arrays))]}
 
 

@@ -213,7 +213,7 @@ def test_weights_take_turns_to_be_cold(kernels: CompilerProcess) -> None:
 
 @pytest.mark.parametrize("rows", [1, 12])
 def test_long_products_keep_small_terms(rows: int, kernels: CompilerProcess, tmp_path: Path) -> None:
-    """One chain of additions would lose all terms but the first, 3e-5 of the sum; two blocks lose half as many."""
+    """One chain of additions would lose all terms but the first, 3e-5 of the sum; four chains lose a quarter of that."""
     terms = 1024
     x = np.full((rows, terms), 2.0**-25, np.float32)
     x[:, 0] = 1.0
