@@ -59,9 +59,9 @@ def built(server: subprocess.Popen[str], seed: int) -> float:
 
 def test_a_hundred_kills(server: subprocess.Popen[str], project: Path) -> None:
     built(server, 0)
-    seconds = built(server, 1)
-    chance, last, killed, replaced = random.Random(0), 1, 0, 0
-    for seed in range(2, 2 + KILLS):
+    seconds = min(built(server, seed) for seed in (1, 2, 3))  # one alone may have waited for another's measurement
+    chance, last, killed, replaced = random.Random(0), 3, 0, 0
+    for seed in range(4, 4 + KILLS):
         child = start(server, seed)
         time.sleep(chance.uniform(0, 1.1 * seconds))
         with suppress(ProcessLookupError):
