@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from tamis.compiler.bundle import MANIFEST, MEASUREMENTS, Bundle, open_bundle
 from tamis.compiler.errors import ContractViolationError, LoweringError, TargetUnavailableError, VerificationError
 from tamis.compiler.graph_pass import Feeds
@@ -97,17 +99,17 @@ def _compare(first: Path, second: Path, feeds: Feeds, database: TuningDatabase) 
     files = [bundle.report.files[name].sha256 for bundle in bundles for name in bundle.report.artifact]
     workload = fingerprint_digest({"files": " ".join(files), "shapes": str(shapes)})
     fingerprint = {f"{t.runtime} {key}": value for t in targets for key, value in t.fingerprint.items()}
-    stored = database.get(KIND, workload, fingerprint)
-    if stored is None:
+
+    def measure() -> tuple[dict[str, JsonValue], dict[str, Any]]:
         found = compare_loads(
             lambda: _call(bundles[0], feeds), lambda: _call(bundles[1], feeds), seconds=MEASURE_SECONDS
         )
-        database.put(KIND, workload, fingerprint, {"verdict": found.verdict}, found.to_dict())
-        verdict, record = str(found.verdict), found.to_dict()
-    else:
-        verdict, record = str(stored.value["verdict"]), dict(stored.measurements)
+        return {"verdict": found.verdict}, found.to_dict()
+
+    record, _ = database.decide(KIND, workload, fingerprint, measure)
+    verdict = str(record.value["verdict"])
     note = f"{targets[1].runtime} measured {verdict} against {targets[0].runtime}"
-    return verdict == "faster", note, {"against": [t.runtime for t in targets], **record}
+    return verdict == "faster", note, {"against": [t.runtime for t in targets], **record.measurements}
 
 
 def _call(bundle: Bundle, feeds: Feeds) -> Call:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
+from pydantic import JsonValue
 
 from tamis.compiler.digest import model_digest
 from tamis.compiler.graph_pass import Contract
@@ -63,13 +64,14 @@ def guard(before: ir.Model, after: ir.Model, contract: Contract, judge: Judge, *
             "legalized": str(lossy),
         }
     )
-    stored = database.get(KIND, workload, fingerprint)
-    if stored is None:
+
+    def measure() -> tuple[dict[str, JsonValue], dict[str, Any]]:
         measured = judge.speedup(before, after, seconds, legalize=lossy)
-        database.put(KIND, workload, fingerprint, {"verdict": measured.verdict}, measured.to_dict())
-        verdict, record = str(measured.verdict), measured.to_dict()
-    else:
-        verdict, record = str(stored.value["verdict"]), dict(stored.measurements)
+        return {"verdict": measured.verdict}, measured.to_dict()
+
+    record, reused = database.decide(KIND, workload, fingerprint, measure)
+    verdict = str(record.value["verdict"])
     keep = verdict == "faster" if lossy else verdict != "slower"
     wanted = "faster" if lossy else "not slower"
-    return Guarded(keep, f"measured {verdict} on {target.name}, must be {wanted}", record, stored is not None)
+    reason = f"measured {verdict} on {target.name}, must be {wanted}"
+    return Guarded(keep, reason, dict(record.measurements), reused)

@@ -106,14 +106,15 @@ def tuned_settings(
         parts["trials"] = str(section.trials)
     workload = fingerprint_digest(parts)
     kind = f"{target.runtime.name}-settings"
-    stored = database.get(kind, workload, fingerprint)
-    if stored is not None:
-        return dict(stored.value), {**stored.measurements, "reused": True}
-    with session.phases.phase("tune"), Progress("tuning", quiet=session.quiet) as progress:
-        budget = TuneBudget(section.seconds, section.trials)
-        found = target.runtime.tune(model, feeds, target.machine, budget, database, progress.update)
-    database.put(kind, workload, fingerprint, dict(found.settings), dict(found.record))
-    return found.settings, {**found.record, "reused": False}
+
+    def search() -> tuple[Mapping[str, JsonValue], Mapping[str, Any]]:
+        with session.phases.phase("tune"), Progress("tuning", quiet=session.quiet) as progress:
+            budget = TuneBudget(section.seconds, section.trials)
+            found = target.runtime.tune(model, feeds, target.machine, budget, database, progress.update)
+        return found.settings, found.record
+
+    record, reused = database.decide(kind, workload, fingerprint, search)
+    return record.value, {**record.measurements, "reused": reused}
 
 
 def _prove(made: Prepared, plan: TargetPlan, applied: Applied, lowered: Runner, session: Session) -> Proof:

@@ -154,6 +154,24 @@ class TuningDatabase:
         target = fingerprint_digest(fingerprint)
         self._insert(Record(kind, workload, target, fingerprint, value, measurements), replace=True)
 
+    def decide(
+        self,
+        kind: str,
+        workload: str,
+        fingerprint: Mapping[str, str],
+        measure: Callable[[], tuple[Mapping[str, JsonValue], Mapping[str, Any]]],
+    ) -> tuple[Record, bool]:
+        """The record of a workload, and whether it was there already; if not, ``measure`` finds its value and measurements.
+
+        Of processes that measure the same at once, the first to store decides for all.
+        """
+        if stored := self.get(kind, workload, fingerprint):
+            return stored, True
+        found = Record(kind, workload, fingerprint_digest(fingerprint), fingerprint, *measure())
+        if self._insert(found, replace=False):
+            return found, False
+        return self.get(kind, workload, fingerprint) or found, True
+
     def update(
         self,
         kind: str,

@@ -151,6 +151,20 @@ def test_an_update_sees_what_is_stored(path: Path) -> None:
     assert found is not None and found.value == {"n": 2}
 
 
+def test_the_first_of_two_that_measure_at_once_decides(path: Path) -> None:
+    with TuningDatabase(path) as ours, TuningDatabase(path) as theirs:
+
+        def measure() -> tuple[dict[str, str], dict[str, float]]:
+            theirs.put("guard", "w", HERE, {"verdict": "slower"}, {"speedup": 0.9})
+            return {"verdict": "faster"}, {"speedup": 1.2}
+
+        for _ in range(2):
+            record, known = ours.decide("guard", "w", HERE, measure)
+            assert (record.value, record.measurements, known) == ({"verdict": "slower"}, {"speedup": 0.9}, True)
+        record, known = ours.decide("guard", "v", HERE, lambda: ({"verdict": "faster"}, {}))
+        assert (record.value, known) == ({"verdict": "faster"}, False)
+
+
 def test_an_update_that_fails_changes_nothing(path: Path) -> None:
     with TuningDatabase(path) as database:
         database.put("count", "w", HERE, {"n": 1}, {})
