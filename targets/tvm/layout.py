@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
+from tamis.compiler.analysis.macs import macs_of
+from tamis.compiler.analysis.tensor_size import static_shape
 from tamis.compiler.machine_data import Machine
 from tamis.targets.tvm.int8_kernels import has_dot_product
 from tamis.targets.tvm.settings import Layout
@@ -23,7 +27,7 @@ def convolutions(model: ir.Model) -> list[ir.Node]:
 
 
 def preferred_layout(model: ir.Model, machine: Machine) -> Layout:
-    """``nhwc`` if the model has dense convolutions of many channels, or mostly images narrower than a vector register.
+    """The layout that fills vector registers better; ``nhwc`` if neither does, or if there are dense convolutions.
 
     Vectors run along the width if channels come first, and along the channels if they come last. Convolutions in integers
     are computed with channels last only.
@@ -31,11 +35,12 @@ def preferred_layout(model: ir.Model, machine: Machine) -> Layout:
     found = convolutions(model)
     if has_dot_product(machine) and any(_is_quantized(node) for node in found):
         return "nhwc"
-    lanes = max(1, machine.simd_bits // 32)
-    narrow = sum(_width(node) < lanes for node in found)
-    if any(_is_dense(node) for node in found) or 2 * narrow > len(found):
+    if any(_is_dense(node) for node in found):
         return "nhwc"
-    return "nchw"
+    lanes = max(1, machine.simd_bits // 32)
+    weighted = [(macs, _shape(node)) for node in found if (macs := macs_of(node))]
+    width, channels = (sum(macs * _fill(shape[axis], lanes) for macs, shape in weighted) for axis in (3, 1))
+    return "nchw" if width > channels or not weighted else "nhwc"
 
 
 def _is_quantized(node: ir.Node) -> bool:
@@ -51,8 +56,13 @@ def _is_dense(node: ir.Node) -> bool:
     return isinstance(channels, int) and channels >= DENSE_CHANNELS and any(size != 1 for size in kernel)
 
 
-def _width(node: ir.Node) -> float:
-    """Of the result; infinite if it is not known."""
-    shape = node.outputs[0].shape
-    size = shape[-1] if shape is not None and len(shape) == 4 else None
-    return size if isinstance(size, int) else float("inf")
+def _shape(node: ir.Node) -> tuple[int, ...]:
+    """Of the result of a convolution whose MACs are known."""
+    shape = static_shape(node.outputs[0])
+    assert shape is not None
+    return shape
+
+
+def _fill(size: int, lanes: int) -> float:
+    """The part of its registers that a dimension fills."""
+    return size / (math.ceil(size / lanes) * lanes)

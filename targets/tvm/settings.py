@@ -23,7 +23,7 @@ class TvmOptions(RuntimeOptions):
     layout: Layout | None = Field(
         None,
         description="Layout of convolutions; if it is left open, tuning tries both, and without tuning it follows from "
-        "the model: nhwc for dense convolutions and narrow images, else nchw.",
+        "the model: nhwc for dense convolutions, else what fills vector registers better.",
     )
     prepack: bool | None = Field(
         None, description="Whether weights are stored in the order in which tuned kernels read them; default: true."

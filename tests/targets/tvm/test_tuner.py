@@ -102,7 +102,9 @@ def test_both_layouts_are_tried_if_there_is_a_convolution() -> None:
 def test_the_layout_of_an_untuned_build() -> None:
     machine = find_machine("x86-64-avx2")  # 8 lanes
     assert preferred_layout(net("1, 32, 64, 64", 32, 32, 3, 3), machine) == "nhwc"  # dense
-    assert preferred_layout(net("1, 3, 64, 64", 32, 3, 3, 3), machine) == "nchw"  # few channels
-    assert preferred_layout(net("1, 32, 64, 64", 32, 32, 1, 1), machine) == "nchw"  # pointwise
-    assert preferred_layout(net("1, 32, 64, 64", 32, 1, 3, 3, group=32), machine) == "nchw"  # depthwise
+    assert preferred_layout(net("1, 32, 64, 64", 32, 32, 1, 1), machine) == "nhwc"  # either fills registers
+    assert preferred_layout(net("1, 32, 64, 64", 32, 1, 3, 3, group=32), machine) == "nhwc"
+    assert preferred_layout(net("1, 3, 64, 64", 4, 3, 3, 3), machine) == "nchw"  # few channels
+    assert preferred_layout(net("1, 32, 14, 14", 12, 32, 1, 1), machine) == "nchw"  # 14 of 16, 12 of 16
+    assert preferred_layout(net("1, 32, 7, 7", 12, 32, 1, 1), machine) == "nchw"
     assert preferred_layout(net("1, 32, 7, 7", 32, 32, 1, 1), machine) == "nhwc"  # narrow
