@@ -11,6 +11,7 @@ import math
 from tvm.s_tir.schedule import LoopRV, SBlockRV, Schedule
 
 from tamis.targets.tvm.tuning.block_facts import BlockFacts
+from tamis.targets.tvm.tuning.prefetch import IN_MEMORY
 from tamis.targets.tvm.tuning.register_tiles import Tile
 
 UNROLLED = 192
@@ -55,6 +56,8 @@ def sum_in_tile(schedule: Schedule, reduction: SBlockRV, place: LoopRV, column: 
     schedule.set_scope(chains, 0, "local")
     schedule.compute_at(reduction, place, preserve_unit_loops=True)
     added = _order(schedule, reduction, column, tile)
+    if interleaved == 1:
+        schedule.annotate(added[-1], IN_MEMORY, True)
     schedule.compute_at(chains, place if interleaved > 1 else added[-1], preserve_unit_loops=True)
     terms = _order(schedule, chains, column + 1, tile)
     schedule.decompose_reduction(chains, terms[0])
