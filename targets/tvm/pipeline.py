@@ -17,6 +17,7 @@ from tamis.targets.tvm.channels_last import ChannelsLast
 from tamis.targets.tvm.fold_with_numpy import FoldWithNumpy
 from tamis.targets.tvm.importing import Report
 from tamis.targets.tvm.integer_products import IntegerProducts
+from tamis.targets.tvm.long_rows import LongRows
 from tamis.targets.tvm.packed_products import PackedProducts
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.whole_vectors import WholeVectors
@@ -54,6 +55,7 @@ FRONT = (
         lambda s: [ChannelsLast] if s.layout == "nhwc" else [],
     ),
     Phase("pack integer products", lambda s: [PackedProducts]),
+    Phase("lengthen rows", lambda s: [LongRows] if s.layout == "nhwc" else []),
     Phase("fill vectors", lambda s: [WholeVectors]),
     Phase(
         "legalize",
@@ -65,7 +67,14 @@ FRONT = (
             relax.transform.FoldConstant(),
         ],
     ),
-    Phase("fuse", lambda s: [relax.transform.FuseOps(), relax.transform.FuseTIR()]),
+    Phase(
+        "fuse",
+        lambda s: [
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.RewriteDataflowReshape(),
+        ],
+    ),
     Phase("mark weights", lambda s: [relax.transform.AttachAttrLayoutFreeBuffers()] if s.prepack else []),
 )
 """From the imported module to one whose kernels can be scheduled."""

@@ -44,7 +44,7 @@ HINT = "pip install 'tamis[tvm]'"
 DISTRIBUTIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 """The versions that work together: later ones of apache-tvm-ffi crash this TVM while it searches schedules."""
 
-SCHEDULES = "2"
+SCHEDULES = "3"
 """Raised when default schedules get better than what was found before, or times are taken in another way."""
 
 
@@ -53,7 +53,7 @@ class Tvm(Runtime[TvmOptions]):
 
     *Lowers to* ``model.so``, and ``weights.npz`` if weights are to lie beside it. They need nothing of TVM but its small runtime (the package ``apache-tvm-ffi`` and
     ``libtvm_runtime.so``, 6 MB), and no compiler. Phases: import, find integer products, simplify, convert
-    layout, pack integer products, fill vectors, legalize, fuse, mark weights, schedule, prepack, generate code, link.
+    layout, pack integer products, lengthen rows, fill vectors, legalize, fuse, mark weights, schedule, prepack, generate code, link.
 
     *Quantized models* (Q and DQ): convolutions and matrix products are computed in 8-bit integers on CPUs with a dot-product
     instruction (AVX-512 VNNI; the dot product of Armv8.2), in floats on others. What lies between them is computed with

@@ -35,8 +35,8 @@ class _Filler(PyExprMutator):  # type: ignore[misc]
         name = getattr(call.op, "name", "")
         if name not in ("relax.nn.conv2d", "relax.matmul"):
             return call
-        sizes = _sizes(call.args[1])
-        product = None if sizes is None or _sizes(call.args[0]) is None else _product_of(name, call.attrs, sizes)
+        sizes = sizes_of(call.args[1])
+        product = None if sizes is None or sizes_of(call.args[0]) is None else _product_of(name, call.attrs, sizes)
         if sizes is None or product is None or str(call.args[1].ty.dtype) != "float32":
             return call
         real = sizes[-1]
@@ -60,7 +60,7 @@ def filled_up(columns: int, lanes: int) -> int:
     return min(lanes, max(NARROWEST, 1 << (columns - 1).bit_length()))
 
 
-def _sizes(value: relax.Expr) -> tuple[int, ...] | None:
+def sizes_of(value: relax.Expr) -> tuple[int, ...] | None:
     """The shape of a tensor; None if it is not known."""
     sizes = getattr(getattr(value.ty, "shape", None), "values", (None,))
     return tuple(map(int, sizes)) if all(isinstance(n, tvm.tirx.IntImm) for n in sizes) else None

@@ -195,6 +195,7 @@ def test_large_weights_are_fetched_ahead(kernels: CompilerProcess, tmp_path: Pat
     assert fetches(40, 256, 640, threads=1) > 0
     assert fetches(40, 16, 64, threads=1) == 0
     assert fetches(40, 256, 640, threads=2) == 0
+    assert fetches(40, 512, 640, threads=2) == 1, "which keeps the sums of earlier blocks in memory"
 
 
 def test_columns_of_zeros_fill_vectors_up(kernels: CompilerProcess, tmp_path: Path) -> None:
