@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ZIG = (sys.executable, "-m", "ziglang", "cc")
 GLIBC = "2.28"
 """The oldest C library that linked models run with; that of the aarch64 wheels of TVM and ONNX Runtime."""
+
+
+@functools.cache
+def zig() -> str:
+    """Path of the program in the package ``ziglang``; by ``python -m ziglang``, each link would begin with a Python."""
+    import ziglang
+
+    return str(Path(ziglang.__file__).with_name("zig"))
 
 
 class ZigLinker:
@@ -35,7 +42,9 @@ class ZigLinker:
         """Link. Raises ``RuntimeError`` with what the linker said."""
         files = [objects] if isinstance(objects, str) else list(objects)
         flags = ["-target", f"{self.triple}.{GLIBC}", "-shared", "-fPIC", "-s", "-lm", "-o", output]
-        run = subprocess.run([*ZIG, *flags, *files, *(options or ())], check=False, capture_output=True, text=True)
+        run = subprocess.run(
+            [zig(), "cc", *flags, *files, *(options or ())], check=False, capture_output=True, text=True
+        )
         if run.returncode:
             raise RuntimeError(f"the linker failed: {run.stderr.strip()[-500:]}")
 
