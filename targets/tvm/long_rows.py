@@ -102,8 +102,21 @@ def _is_spread(shape: tuple[int, ...] | None) -> bool:
 
 def long_rows(module: tvm.IRModule) -> tvm.IRModule:
     """The module with small images in long rows where that makes better tiles, if the current target is a CPU."""
-    target = tvm.target.Target.current()
-    return rewritten(_Lengthener(module, vector_unit(target)), module) if str(target.kind.name) == "llvm" else module
+    if not _for_cpu():
+        return module
+    return rewritten(_Lengthener(module, vector_unit(tvm.target.Target.current())), module)
 
 
+def views(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with reshapes that are no kernels, which would be scheduled and searched, if the target is a CPU."""
+    if not _for_cpu():
+        return module
+    return relax.transform.DeadCodeElimination()(relax.transform.RewriteDataflowReshape()(module))
+
+
+def _for_cpu() -> bool:
+    return str(tvm.target.Target.current().kind.name) == "llvm"
+
+
+Views = tvm.transform.module_pass(lambda module, context: views(module), opt_level=0, name="Views")
 LongRows = tvm.transform.module_pass(lambda module, context: long_rows(module), opt_level=0, name="LongRows")

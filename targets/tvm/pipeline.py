@@ -17,7 +17,7 @@ from tamis.targets.tvm.channels_last import ChannelsLast
 from tamis.targets.tvm.fold_with_numpy import FoldWithNumpy
 from tamis.targets.tvm.importing import Report
 from tamis.targets.tvm.integer_products import IntegerProducts
-from tamis.targets.tvm.long_rows import LongRows
+from tamis.targets.tvm.long_rows import LongRows, Views
 from tamis.targets.tvm.packed_products import PackedProducts
 from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.whole_vectors import WholeVectors
@@ -72,7 +72,7 @@ FRONT = (
         lambda s: [
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
-            relax.transform.RewriteDataflowReshape(),
+            Views,
         ],
     ),
     Phase("mark weights", lambda s: [relax.transform.AttachAttrLayoutFreeBuffers()] if s.prepack else []),
