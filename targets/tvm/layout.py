@@ -27,7 +27,7 @@ def convolutions(model: ir.Model) -> list[ir.Node]:
 
 
 def preferred_layout(model: ir.Model, machine: Machine) -> Layout:
-    """The layout that fills vector registers better; ``nhwc`` if neither does, or if there are dense convolutions.
+    """The layout that fills vector registers better, weighed by MACs; ``nhwc`` if neither does, or for dense convolutions.
 
     Vectors run along the width if channels come first, and along the channels if they come last. Convolutions in integers
     are computed with channels last only.
