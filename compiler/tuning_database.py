@@ -163,14 +163,7 @@ class TuningDatabase:
     ) -> tuple[Record, bool]:
         """The record of a workload, and whether it was there already; if not, ``measure`` finds its value and measurements.
 
-        Of processes that measure the same at once, the first to store decides for all.
-
-        Args:
-            kind, workload, fingerprint: The key, as for ``put``.
-            measure: Called without a lock, and only if there is no record yet.
-
-        Raises:
-            TuningError: The database cannot be used.
+        Of processes that measure the same at once, none waits for another, and the first to store decides for all.
         """
         if stored := self.get(kind, workload, fingerprint):
             return stored, True
