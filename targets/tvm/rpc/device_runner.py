@@ -28,16 +28,16 @@ class DeviceRunner(Runner):
     """
 
     def __init__(self, nursery: Nursery, device: Mapping[str, Any], threads: int, seconds: float = SECONDS) -> None:
-        super().__init__(nursery, seconds, MODULE)
+        super().__init__(nursery, seconds, MODULE, least_seconds=seconds)
         self._device, self._threads = dict(device), threads
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """See ``Runner.ask``; what is timed on a device may run beside others here.
 
         Raises:
             DeviceLost: The device cannot be reached.
         """
-        reply = self.send({**request, "device": self._device, "threads": self._threads})
+        reply = self.send({**request, "device": self._device, "threads": self._threads}, seconds)
         if reply.get("lost"):
             raise DeviceLost(reply["error"])
         return reply

@@ -14,6 +14,9 @@ from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost, ready
 MODULE = "tamis.targets.tvm.tuning.build_worker"
 SECONDS = 30.0
 """Time limit of a build."""
+LEAST_SECONDS = 2.0
+SLOWER = 3.0
+"""An optional build may take so many times as long as the longest of the others so far, or ``LEAST_SECONDS``."""
 FIRST_SECONDS = 120.0
 """Time limit while the linker may have to put together the C library's symbols."""
 
@@ -31,6 +34,25 @@ class Built:
     path: Path
     arguments: tuple[Any, ...] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Order:
+    number: int
+    module: str
+    optional: bool
+
+
+@dataclass(frozen=True)
+class _Begun:
+    order: _Order
+    start: float
+    limit: float
+
+    @property
+    def end(self) -> float:
+        """When the time is over, on the monotonic clock."""
+        return self.start + self.limit
 
 
 class Builder:
@@ -58,8 +80,9 @@ class Builder:
         self._nursery, self._target, self._folder, self._seconds = nursery, target, folder, seconds
         self._count, self._number, self._linked = workers, 0, False
         self._idle: list[Worker] = []
-        self._waiting: deque[tuple[int, str]] = deque()
-        self._busy: dict[Worker, tuple[int, float]] = {}
+        self._longest: float | None = None
+        self._waiting: deque[_Order] = deque()
+        self._busy: dict[Worker, _Begun] = {}
         self._done: dict[int, Built] = {}
 
     def __enter__(self) -> Self:
@@ -71,10 +94,15 @@ class Builder:
         for worker in (*self._idle, *self._busy):
             worker.close()
 
-    def submit(self, module: str) -> int:
-        """Begin to build a module (its JSON) as soon as a worker is free; returns the build's number."""
+    def submit(self, module: str, *, optional: bool = False) -> int:
+        """Begin to build a module (its JSON) as soon as a worker is free; returns the build's number.
+
+        Args:
+            module: What to build.
+            optional: Whether it is given up when it takes far longer than builds usually do.
+        """
         self._number += 1
-        self._waiting.append((self._number, module))
+        self._waiting.append(_Order(self._number, module, optional))
         self._dispatch()
         self._collect(0.0)
         return self._number
@@ -90,33 +118,46 @@ class Builder:
     def _dispatch(self) -> None:
         while self._waiting and (self._idle or len(self._busy) < self._count):
             worker = self._idle.pop() if self._idle else self._nursery.start(self._module)
-            number, module = self._waiting.popleft()
-            limit = self._seconds if self._linked else max(self._seconds, FIRST_SECONDS)
+            order = self._waiting.popleft()
+            path = self._path(order.number)
             try:
-                worker.send({"module": module, "target": self._target, "path": str(self._path(number))})
+                worker.send({"module": order.module, "target": self._target, "path": str(path)})
             except WorkerLost as error:
-                self._done[number] = Built(self._path(number), error=str(error))
+                self._done[order.number] = Built(path, error=str(error))
             else:
-                self._busy[worker] = (number, time.monotonic() + limit)
+                self._busy[worker] = _Begun(order, time.monotonic(), self._limit(order))
+
+    def _limit(self, order: _Order) -> float:
+        """Seconds that a build may take."""
+        if not self._linked:
+            return max(self._seconds, FIRST_SECONDS)
+        if not order.optional or self._longest is None:
+            return self._seconds
+        return min(self._seconds, max(LEAST_SECONDS, SLOWER * self._longest))
 
     def _collect(self, seconds: float) -> None:
         """Take in what is ready, waiting at most ``seconds`` for the first; end workers that are over their time."""
         if not self._busy:
             return
         now = time.monotonic()
-        until = min(now + seconds, *(limit for _, limit in self._busy.values()))
+        until = min(now + seconds, *(begun.end for begun in self._busy.values()))
         spoken = set(ready(list(self._busy), until))
-        late = {w for w, (_, limit) in self._busy.items() if limit <= time.monotonic()}
+        now = time.monotonic()
+        late = {worker for worker, begun in self._busy.items() if begun.end <= now}
         for worker in spoken | late:
-            number, _ = self._busy.pop(worker)
+            begun = self._busy.pop(worker)
+            number = begun.order.number
             try:
                 reply = worker.receive(0.0 if worker in spoken else -1.0)
             except WorkerLost as error:
-                why = str(error) if worker in spoken else f"took longer than {self._seconds:.0f} s"
+                why = str(error) if worker in spoken else f"took longer than {round(begun.limit, 1):g} s"
                 self._done[number] = Built(self._path(number), error=why)
                 continue
             self._idle.append(worker)
-            self._linked = self._linked or "error" not in reply
+            if "error" not in reply:
+                if self._linked and not begun.order.optional:
+                    self._longest = max(self._longest or 0.0, now - begun.start)
+                self._linked = True
             self._done[number] = Built(self._path(number), tuple(reply.get("arguments", ())), error=reply.get("error"))
         self._dispatch()
 

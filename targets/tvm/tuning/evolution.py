@@ -12,8 +12,12 @@ from tvm.s_tir.schedule import Schedule
 from tamis.targets.tvm.tuning.intrinsics import load_intrinsics
 from tamis.targets.tvm.tuning.tasks import Task
 
-POPULATION = 16
+POPULATION = 8
+KNOWN = 0.5
+"""Share of a population that is bred from the best that were measured; the others are drawn at random."""
 GENERATIONS = 1
+UNROLLED = (0, 16, 64)
+"""Steps that a candidate may unroll at most. TVM's own 512 take LLVM up to half a minute to build."""
 MANY = 1 << 20
 """No limit of its own on the number of candidates: the search has one."""
 
@@ -42,9 +46,12 @@ class Evolution:
         self._context = ms.TuneContext(
             mod=task.module,
             target=target,
-            space_generator="post-order-apply",
+            space_generator=_space(task, target),
             search_strategy=ms.search_strategy.EvolutionarySearch(
-                population_size=POPULATION, init_min_unmeasured=POPULATION, genetic_num_iters=GENERATIONS
+                population_size=POPULATION,
+                init_measured_ratio=KNOWN,
+                init_min_unmeasured=round(POPULATION * (1 - KNOWN)),
+                genetic_num_iters=GENERATIONS,
             ),
             task_name=task.name,
             logger=_quiet,
@@ -81,3 +88,21 @@ class Evolution:
         arguments = ms.arg_info.ArgInfo.from_entry_func(self._task.module)
         record = ms.database.TuningRecord(schedule.trace, self._workload, [seconds], self._target, arguments)
         self._database.commit_tuning_record(record)
+
+
+def _space(task: Task, target: tvm.target.Target) -> ms.space_generator.PostOrderApply:
+    """What TVM has for the target, with other steps of unrolling."""
+    usual = ms.TuneContext(mod=task.module, target=target, space_generator="post-order-apply").space_generator
+    return ms.space_generator.PostOrderApply(
+        sch_rules=[_unrolling(rule) for rule in usual.sch_rules],
+        postprocs=list(usual.postprocs),
+        mutator_probs={mutator: float(share) for mutator, share in usual.mutator_probs.items()},
+    )
+
+
+def _unrolling(rule: ms.schedule_rule.ScheduleRule) -> ms.schedule_rule.ScheduleRule:
+    if not isinstance(rule, ms.schedule_rule.ParallelizeVectorizeUnroll):
+        return rule
+    return ms.schedule_rule.ParallelizeVectorizeUnroll(
+        rule.max_jobs_per_core, rule.max_vectorize_extent, list(UNROLLED), rule.unroll_explicit
+    )

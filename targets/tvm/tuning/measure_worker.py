@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     main(*arguments)
     check(Path(request["reference"]), arrays, [a.numpy() for a in arguments])
     turns = cold_turns(arguments, arrays, request["constant"]) if request["cold"] else [arguments]
-    probe = min(_seconds(module, main, turns, 1) for _ in range(2)) * 1e6
+    seconds = partial(_warm_seconds, module, arguments) if len(turns) == 1 else partial(_seconds, main, cycle(turns))
+    probe = min(seconds(1) for _ in range(2)) * 1e6
     if request["best_us"] is not None and probe > HOPELESS * request["best_us"]:
         return {"us": probe, "probed": True}
     number = max(1, math.ceil(request["milliseconds"] * 1000 / max(probe, 0.01)))
-    return {"us": min(_seconds(module, main, turns, number) for _ in range(REPEATS)) * 1e6, "probed": False}
+    return {"us": min(seconds(number) for _ in range(REPEATS)) * 1e6, "probed": False}
 
 
 def cold_turns(arguments: list[Any], arrays: list[np.ndarray], constant: Sequence[int]) -> list[list[Any]]:
@@ -71,12 +73,14 @@ def cold_turns(arguments: list[Any], arrays: list[np.ndarray], constant: Sequenc
     return [arguments, *([fresh(i, a) for i, a in enumerate(arguments)] for _ in range(count - 1))]
 
 
-def _seconds(module: Any, main: Any, turns: list[list[Any]], number: int) -> float:
-    """Of a call, over at least ``number`` of them."""
-    if len(turns) == 1:
-        return float(module.time_evaluator("main", tvm.cpu(), number=number, repeat=1)(*turns[0]).min)
-    number = max(number, len(turns))
-    order = itertools.islice(itertools.cycle(turns), number)
+def _warm_seconds(module: Any, arguments: list[Any], number: int) -> float:
+    """Of one of ``number`` calls with the same arguments."""
+    return float(module.time_evaluator("main", tvm.cpu(), number=number, repeat=1)(*arguments).min)
+
+
+def _seconds(main: Any, turns: Iterator[list[Any]], number: int) -> float:
+    """Of one of ``number`` calls with the arguments whose turn it is."""
+    order = list(islice(turns, number))
     begin = time.perf_counter()
     for arguments in order:
         main(*arguments)

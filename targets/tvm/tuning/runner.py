@@ -15,6 +15,9 @@ from tamis.targets.tvm.tuning.workers import Nursery, Worker, WorkerLost
 MODULE = "tamis.targets.tvm.tuning.measure_worker"
 SECONDS = 20.0
 """Time limit of one measurement, loading included."""
+LEAST_SECONDS = 2.0
+CALLS = 1000
+"""Where the best candidate is known, another one gets ``LEAST_SECONDS`` and the time of so many of the best one's calls."""
 MILLISECONDS = 8.0
 """Length of a repetition."""
 
@@ -41,11 +44,21 @@ class Runner:
         nursery: Starts it.
         seconds: Time limit of a measurement.
         module: What the worker does.
+        least_seconds: The part of it that does not depend on the best candidate's time.
         cold: See ``measure_worker``.
     """
 
-    def __init__(self, nursery: Nursery, seconds: float = SECONDS, module: str = MODULE, *, cold: bool = False) -> None:
+    def __init__(
+        self,
+        nursery: Nursery,
+        seconds: float = SECONDS,
+        module: str = MODULE,
+        *,
+        least_seconds: float = LEAST_SECONDS,
+        cold: bool = False,
+    ) -> None:
         self._nursery, self._seconds, self._module, self._cold = nursery, seconds, module, cold
+        self._least_seconds = least_seconds
         self._worker: Worker | None = None
 
     def __enter__(self) -> Self:
@@ -79,8 +92,9 @@ class Runner:
             "milliseconds": MILLISECONDS,
             "cold": self._cold,
         }
+        limit = self._seconds if best_us is None else min(self._seconds, self._least_seconds + CALLS * best_us * 1e-6)
         try:
-            reply = self.ask(request)
+            reply = self.ask(request, limit)
         except WorkerLost as error:
             self._worker = None
             return Measured(error=str(error))
@@ -91,13 +105,13 @@ class Runner:
             return Measured(error=f"a time of {us} us")
         return Measured(us, probed=reply["probed"])
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """The worker's answer, while nobody else measures on this machine. Raises ``WorkerLost``."""
         with alone():
-            return self.send(request)
+            return self.send(request, seconds)
 
-    def send(self, request: dict[str, Any]) -> dict[str, Any]:
+    def send(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """The worker's answer; a worker is started if there is none. Raises ``WorkerLost``."""
         if self._worker is None:
             self._worker = self._nursery.start(self._module)
-        return self._worker.call(request, self._seconds)
+        return self._worker.call(request, seconds)

@@ -89,7 +89,9 @@ def _round(
             break
         report(_place(kernel))
         candidates = kernel.propose()
-        numbers = [builder.submit(tvm.ir.save_json(lowered_form(c.schedule))) for c in candidates]
+        numbers = [
+            builder.submit(tvm.ir.save_json(lowered_form(c.schedule)), optional=c.place is not None) for c in candidates
+        ]
         batches.append((kernel, candidates, numbers))
     built = builder.finish()
     for kernel, candidates, numbers in batches:

@@ -115,7 +115,7 @@ class Worker:
     def _receive(self, seconds: float) -> dict[str, Any]:
         try:
             if not self.connection.poll(max(seconds, 0.0)):
-                raise WorkerLost(f"took longer than {seconds:.0f} s")
+                raise WorkerLost(f"took longer than {round(seconds, 1):g} s")
             message: dict[str, Any] = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError) as error:
             self.close()

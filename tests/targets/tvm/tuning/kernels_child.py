@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax, topi
+from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Schedule
 
 from tamis.targets.links.tvm_library import PACK_WEIGHTS
@@ -21,9 +23,10 @@ from tamis.targets.tvm.settings import Settings
 from tamis.targets.tvm.tuning import vector_math
 from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
+from tamis.targets.tvm.tuning.evolution import Evolution
 from tamis.targets.tvm.tuning.measure_worker import cold_turns, fill
 from tamis.targets.tvm.tuning.records import apply_trace, trace_json
-from tamis.targets.tvm.tuning.tasks import extract_tasks, narrowed
+from tamis.targets.tvm.tuning.tasks import Task, extract_tasks, narrowed
 
 Arguments = dict[str, Any]
 
@@ -76,6 +79,25 @@ def whole(arguments: Arguments, report: Any) -> dict[str, Any]:
     x = np.frombuffer(bytes.fromhex(arguments["x"]), np.float32).reshape(arguments["shape"])
     result = machine["main"](tvm.runtime.tensor(x), *weights).numpy()
     return {"y": result.tobytes().hex(), "fetches": fetches, "shapes": shapes}
+
+
+def evolved(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """Up to how many steps TVM's candidates for a product of two matrices are unrolled, and how many different ones there are.
+
+    Half of them were measured before the others were asked for.
+    """
+    given = [tvm.te.placeholder((96, 96), "float32", name=name) for name in ("x", "w")]
+    module = tvm.IRModule({"main": tvm.te.create_prim_func([*given, topi.matmul(*given)])})
+    target = tvm.target.Target(arguments["target"])
+    task = Task("", "main", ("matmul",), module, 1, 0.0)
+    source = Evolution(task, target, ms.cost_model.RandomModel(seed=1), 1, 1)
+    first = source.propose(arguments["count"])
+    source.tell([1e-6 * (i + 1) for i in range(len(first))])
+    scripts = {s.mod.script() for s in (*first, *source.propose(arguments["count"]))}
+    steps = {
+        int(n) for text in scripts for n in re.findall(r'"pragma_auto_unroll_max_step": (?:T.int\d+\()?(\d+)', text)
+    }
+    return {"steps": sorted(steps), "candidates": len(scripts)}
 
 
 def turns(arguments: Arguments, report: Any) -> dict[str, Any]:
@@ -151,7 +173,7 @@ def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 child_main.COMMANDS |= {
     f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}"
-    for f in (candidates, functions, row_sums, transpositions, turns, whole)
+    for f in (candidates, evolved, functions, row_sums, transpositions, turns, whole)
 }
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from tests.models import model, random
 
 FIRST = 3
 """Candidates of a kernel that are tried; the later ones differ from these in the sizes of tiles only."""
-PROGRAM = "tests.targets.tvm.tuning.kernels_child"
-
-
-@pytest.fixture(scope="module")
-def kernels() -> Iterator[CompilerProcess]:
-    with CompilerProcess(2, PROGRAM) as process:
-        yield process
 
 
 def ask(process: CompilerProcess, command: str, found: ir.Model, folder: Path, **more: Any) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from tamis.compiler.machine import find_machine
 from tamis.targets.tvm.child import CompilerProcess
 from tamis.targets.tvm.machine_target import machine_target
 from tests.models import model, random, run
-from tests.targets.tvm.tuning.test_default_schedule import kernels, run_whole
-
-__all__ = ["kernels"]
+from tests.targets.tvm.tuning.test_default_schedule import run_whole
 
 BLOCK = """g (float[1, 32, {size}, {size}] x) => (float[1, 32, {size}, {size}] y) {{
     a = Conv(x, expand, one) b = Relu(a)

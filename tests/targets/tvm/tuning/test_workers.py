@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,24 @@ def test_builds_that_fail_leave_the_others_alone(
         None, "crashed", "took longer than 2 s", None, "RuntimeError: main", None
     ]  # fmt: skip
     assert done[numbers[0]].arguments == (["float32", [1]],)
+
+
+def test_an_optional_build_gets_less_time_than_the_others(
+    nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tamis.targets.tvm.tuning.builder.LEAST_SECONDS", 0.5)
+    names = ["hang", "good", "good", "hang", "good"]
+    monkeypatch.setattr("tamis.targets.tvm.tuning.builder.FIRST_SECONDS", 2.0)
+    with Builder(nursery, {}, tmp_path, workers=1, seconds=2, module=PLANTED) as builder:
+        monkeypatch.setattr(builder, "_path", lambda number: tmp_path / f"{names[number - 1]}.so")
+        numbers = [builder.submit("{}", optional=place in (0, 3)) for place in range(len(names))]
+        done = builder.finish()
+    assert [done[n].error for n in numbers] == ["took longer than 2 s", None, None, "took longer than 0.5 s", None]
+
+
+def test_a_candidate_may_take_as_long_as_the_best_one_makes_likely(nursery: Nursery, tmp_path: Path) -> None:
+    with Runner(nursery, module=PLANTED, least_seconds=0.4) as runner:
+        began = time.monotonic()
+        found = runner.measure(Built(Path("hang.so")), tmp_path / "reference.npz", best_us=100.0)
+        assert found.error == "took longer than 0.5 s"
+        assert time.monotonic() - began < 5
