@@ -11,6 +11,7 @@ import tvm
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Schedule
 
+from tamis.targets.tvm.tuning.builder import Built
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
 from tamis.targets.tvm.tuning.evolution import Evolution
 from tamis.targets.tvm.tuning.records import apply_trace, has_choices, trace_digest, trace_json
@@ -55,6 +56,9 @@ class KernelSearch:
         trials: How many candidates are measured at most, those of earlier runs included.
         seed: Of the random choices.
         known: What an earlier run found.
+
+    Attributes:
+        library: The best schedule's, which others are measured beside; None as long as this run has not measured it.
     """
 
     task: Task
@@ -69,6 +73,7 @@ class KernelSearch:
     default_us: float = math.inf
     stopped: str | None = None
     expected: float = 1.0
+    library: Built | None = None
     _tried: list[str] = field(default_factory=list)
     _stale: int = 0
     _ours: Iterator[Schedule] | None = None
@@ -96,6 +101,18 @@ class KernelSearch:
     def cost_us(self) -> float:
         """Time that the model spends in this kernel."""
         return self.task.weight * (self.best_us if self.best else max(self.task.flops / 1e4, 1.0))
+
+    def known_best(self) -> Schedule | None:
+        """The best schedule, if an earlier run found it and this one has not measured it yet."""
+        if not self.best or self.library is not None:
+            return None
+        return apply_trace(self.task.module, self.best[0]["trace"])
+
+    def renew(self, library: Built, us: float) -> None:
+        """Take in what the best schedule takes today; the times of all others change with it."""
+        factor = us / self.best_us
+        self.library, self.default_us = library, self.default_us * factor
+        self.best = [{**schedule, "us": round(schedule["us"] * factor, 3)} for schedule in self.best]
 
     def propose(self) -> list[Candidate]:
         """The next batch; empty ends the search.

@@ -18,7 +18,7 @@ SECONDS = 20.0
 LEAST_SECONDS = 2.0
 CALLS = 1000
 """Where the best candidate is known, another one gets ``LEAST_SECONDS`` and the time of so many of the best one's calls."""
-MILLISECONDS = 8.0
+MILLISECONDS = 5.0
 """Length of a repetition."""
 
 
@@ -71,7 +71,12 @@ class Runner:
             self._worker.close()
 
     def measure(
-        self, built: Built, reference: Path, constant: tuple[int, ...] = (), best_us: float | None = None
+        self,
+        built: Built,
+        reference: Path,
+        constant: tuple[int, ...] = (),
+        best_us: float | None = None,
+        best: Built | None = None,
     ) -> Measured:
         """Time a candidate; a crash, a hang, wrong results or a time that is none are a failed trial.
 
@@ -80,6 +85,7 @@ class Runner:
             reference: What it must compute; the first candidate of a task writes the file.
             constant: See ``measure_worker``.
             best_us: Time of the best so far.
+            best: Its library. If it is given, the two are timed in turns, and the result is ``best_us`` times the ratio.
         """
         if built.error is not None:
             return Measured(error=built.error)
@@ -89,6 +95,7 @@ class Runner:
             "reference": str(reference),
             "constant": constant,
             "best_us": best_us,
+            "best": best and [str(best.path), best.arguments],
             "milliseconds": MILLISECONDS,
             "cold": self._cold,
         }
@@ -101,6 +108,8 @@ class Runner:
         if "error" in reply:
             return Measured(error=reply["error"])
         us = float(reply["us"])
+        if best_us is not None and reply.get("best_us"):
+            us *= best_us / reply["best_us"]
         if not (math.isfinite(us) and us > 0):
             return Measured(error=f"a time of {us} us")
         return Measured(us, probed=reply["probed"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm.s_tir.schedule import Schedule
 
 from tamis.targets.tvm.tuning.builder import Builder, Built
 from tamis.targets.tvm.tuning.kernel_search import Candidate, KernelSearch
@@ -83,33 +84,52 @@ def _round(
     folder: Path,
     report: Report,
 ) -> None:
-    batches: list[tuple[KernelSearch, list[Candidate], list[int]]] = []
+    batches: list[tuple[KernelSearch, int | None, list[Candidate], list[int]]] = []
     for kernel in order:
-        if sum(len(candidates) for _, candidates, _ in batches) >= ROUND:
+        if sum(len(candidates) for _, _, candidates, _ in batches) >= ROUND:
             break
         report(_place(kernel))
+        known = kernel.known_best()
+        again = None if known is None else builder.submit(_module(known))
         candidates = kernel.propose()
-        numbers = [
-            builder.submit(tvm.ir.save_json(lowered_form(c.schedule)), optional=c.place is not None) for c in candidates
-        ]
-        batches.append((kernel, candidates, numbers))
+        numbers = [builder.submit(_module(c.schedule), optional=c.place is not None) for c in candidates]
+        batches.append((kernel, again, candidates, numbers))
     built = builder.finish()
-    for kernel, candidates, numbers in batches:
+    for kernel, again, candidates, numbers in batches:
+        if again is not None:
+            _measure_again(kernel, built[again], runner, folder)
         results = _measure(kernel, [built[n] for n in numbers], runner, folder)
         kernel.tell(candidates, results)
         report({**_place(kernel), **_news(kernel, results), **_totals(searches)})
 
 
+def _module(schedule: Schedule) -> str:
+    return str(tvm.ir.save_json(lowered_form(schedule)))
+
+
+def _measure_again(kernel: KernelSearch, library: Built, runner: Runner, folder: Path) -> None:
+    """What is best from an earlier run, at today's clocks; if it fails, new candidates are measured by themselves."""
+    found = runner.measure(library, _reference(kernel, folder), layout_free(kernel.task.module))
+    if found.error is None:
+        kernel.renew(library, found.us)
+
+
 def _measure(kernel: KernelSearch, libraries: list[Built], runner: Runner, folder: Path) -> list[Measured]:
-    reference = folder / f"{kernel.task.digest[:24]}.npz"
-    free = layout_free(kernel.task.module)
-    best, results = kernel.best_us, list[Measured]()
+    reference, free = _reference(kernel, folder), layout_free(kernel.task.module)
+    us, results = kernel.best_us, list[Measured]()
     for library in libraries:
-        found = runner.measure(library, reference, free, best if math.isfinite(best) else None)
-        library.path.unlink(missing_ok=True)
+        found = runner.measure(library, reference, free, us if math.isfinite(us) else None, kernel.library)
         results.append(found)
-        best = min(best, found.us)
+        useless: Built | None = library
+        if found.us < us:
+            us, kernel.library, useless = found.us, library, kernel.library
+        if useless is not None:
+            useless.path.unlink(missing_ok=True)
     return results
+
+
+def _reference(kernel: KernelSearch, folder: Path) -> Path:
+    return folder / f"{kernel.task.digest[:24]}.npz"
 
 
 def _place(kernel: KernelSearch) -> dict[str, Any]:

@@ -48,15 +48,17 @@ def saver(database: TuningDatabase, fingerprint: Mapping[str, str]) -> Callable[
 
 
 def merge(first: Stored, second: Stored) -> Stored:
-    """Both records of one kernel as one: the best schedules of both, and what both tried."""
-    schedules = {json.dumps(s["trace"]): s for r in (second, first) for s in r["value"]["schedules"]}
-    for record in (first, second):
-        for schedule in record["value"]["schedules"]:
-            key = json.dumps(schedule["trace"])
-            schedules[key] = min(schedules[key], schedule, key=lambda s: s["us"])
-    best = sorted(schedules.values(), key=lambda s: s["us"])[:BEST]
+    """Both records of one kernel as one: the best schedules of both, and what both tried.
+
+    Clocks may have changed between the two: times of the first become those that they would be in the second, the later
+    one, by what the default schedule took in either.
+    """
     a, b = first["measurements"], second["measurements"]
-    defaults = [m["default_us"] for m in (a, b) if m["default_us"] is not None]
+    defaults = [m["default_us"] for m in (b, a) if m["default_us"] is not None]
+    factor = defaults[0] / defaults[-1] if defaults else 1.0
+    earlier = [{**s, "us": round(s["us"] * factor, 3)} for s in first["value"]["schedules"]]
+    schedules = {json.dumps(s["trace"]): s for s in (*earlier, *second["value"]["schedules"])}
+    best = sorted(schedules.values(), key=lambda s: s["us"])[:BEST]
     return {
         "workload": first["workload"],
         "value": {"schedules": best},

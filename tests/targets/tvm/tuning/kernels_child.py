@@ -20,7 +20,7 @@ from tamis.targets.tvm import child_main
 from tamis.targets.tvm.importing import import_model
 from tamis.targets.tvm.pipeline import FRONT, PREPACK, run_phases
 from tamis.targets.tvm.settings import Settings
-from tamis.targets.tvm.tuning import vector_math
+from tamis.targets.tvm.tuning import build_worker, measure_worker, vector_math
 from tamis.targets.tvm.tuning.apply_schedules import apply_schedules
 from tamis.targets.tvm.tuning.default_schedule import candidate_schedules
 from tamis.targets.tvm.tuning.evolution import Evolution
@@ -108,6 +108,30 @@ def turns(arguments: Arguments, report: Any) -> dict[str, Any]:
     return {"turns": len(found), "arrays": [len({id(turn[i]) for turn in found}) for i in range(len(arrays))]}
 
 
+def measured(arguments: Arguments, report: Any) -> dict[str, Any]:
+    """Times of a product of two matrices, by itself, beside itself as the best one, and beside one of four times as many rows.
+
+    The best one is said to take a second.
+    """
+    folder, target = Path(arguments["folder"]), tvm.target.Target(arguments["target"])
+    built = []
+    for rows in (64, 256):
+        given = [tvm.te.placeholder(s, "float32", name=n) for n, s in (("x", (rows, 256)), ("w", (256, 256)))]
+        module = tvm.IRModule({"main": tvm.te.create_prim_func([*given, topi.matmul(*given)])})
+        request = {"module": tvm.ir.save_json(narrowed(next(candidate_schedules(module, target)).mod))}
+        request |= {"target": arguments["target"], "path": str(folder / f"{rows}.so")}
+        built.append((request["path"], build_worker.answer(request)["arguments"]))
+    (path, shapes), large = built
+    common = {"constant": [1], "milliseconds": 5.0, "cold": arguments["cold"], "reference": str(folder / "y.npz")}
+    common |= {"path": path, "arguments": shapes, "best_us": None}
+    return {
+        "alone": measure_worker.answer({**common, "best": None}),
+        "itself": measure_worker.answer({**common, "best": (path, shapes), "best_us": 1e6}),
+        "larger": measure_worker.answer({**common, "best": large, "best_us": 1e6}),
+        "loaded": list(measure_worker._best),
+    }
+
+
 def row_sums(arguments: Arguments, report: Any) -> dict[str, Any]:
     """The default schedule's sum of a row of floats, given and returned as hexadecimal bytes."""
     x = np.frombuffer(bytes.fromhex(arguments["x"]), np.float32).reshape(1, -1)
@@ -173,7 +197,7 @@ def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 child_main.COMMANDS |= {
     f.__name__: f"tests.targets.tvm.tuning.kernels_child:{f.__name__}"
-    for f in (candidates, evolved, functions, row_sums, transpositions, turns, whole)
+    for f in (candidates, evolved, functions, measured, row_sums, transpositions, turns, whole)
 }
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if name == "right.so":
         _compute(Path(request["reference"]), 1.0 + 1e-7)
         name = "good.so"
-    return {"us": TIMES[name], "probed": False, "arguments": [["float32", [1]]]}
+    best_us = 25.0 if request.get("best") else None
+    return {"us": TIMES[name], "probed": False, "best_us": best_us, "arguments": [["float32", [1]]]}
 
 
 def _compute(reference: Path, factor: float) -> None:

@@ -54,11 +54,24 @@ def test_merging_keeps_the_best_of_both() -> None:
     assert measurements["tried"] == ["a", "b", "c"]
 
 
-def test_a_trace_that_both_have_is_kept_once_with_its_lower_time() -> None:
+def test_a_trace_that_both_have_is_kept_once_with_its_later_time() -> None:
     slow, fast = record(5.0), record(5.0)
     fast["value"]["schedules"][0]["us"] = 4.0
-    for pair in ((slow, fast), (fast, slow)):
-        assert [s["us"] for s in merge(*pair)["value"]["schedules"]] == [4.0]
+    for first, second, us in ((slow, fast, 4.0), (fast, slow, 5.0)):
+        assert [s["us"] for s in merge(first, second)["value"]["schedules"]] == [us]
+
+
+def test_times_at_other_clocks_are_compared_by_the_default_schedule() -> None:
+    """6 of 100 us then would be 12 of 200 now: no longer the best beside 10."""
+    now = record(10.0)
+    now["measurements"]["default_us"] = 200.0
+    found = merge(record(6.0), now)
+    assert [s["us"] for s in found["value"]["schedules"]] == [10.0, 12.0]
+    assert (found["measurements"]["cost"], found["measurements"]["default_us"]) == (10.0, 200.0)
+    never = record()
+    never["measurements"]["default_us"] = None
+    assert merge(record(6.0), never)["measurements"]["default_us"] == 100.0
+    assert [s["us"] for s in merge(record(6.0), never)["value"]["schedules"]] == [6.0]
 
 
 def test_two_searches_at_once_lose_nothing(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_search_is_stored_reused_and_continued(
     assert again == {**found, "trials": 0, "failed": 0}
     more = compiler_process.request("tune", request_of(6))
     assert 0 < more["trials"] <= 4
-    assert more["estimated_ms"] <= found["estimated_ms"]
+    assert 0 < more["estimated_ms"] <= more["default_ms"]  # at the clocks of this run
 
 
 def test_a_search_for_another_machine_starts_afresh(

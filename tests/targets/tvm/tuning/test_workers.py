@@ -85,3 +85,12 @@ def test_a_candidate_may_take_as_long_as_the_best_one_makes_likely(nursery: Nurs
         found = runner.measure(Built(Path("hang.so")), tmp_path / "reference.npz", best_us=100.0)
         assert found.error == "took longer than 0.5 s"
         assert time.monotonic() - began < 5
+
+
+def test_a_time_is_told_by_the_best_ones_at_the_same_time(nursery: Nursery, tmp_path: Path) -> None:
+    """The planted worker says that the best library takes 25 us now; the candidate takes 12.5."""
+    with Runner(nursery, module=PLANTED) as runner:
+        reference = tmp_path / "reference.npz"
+        best = Built(Path("best.so"))
+        assert runner.measure(Built(Path("good.so")), reference, best_us=100.0, best=best).us == 50.0
+        assert runner.measure(Built(Path("good.so")), reference, best_us=100.0).us == 12.5
