@@ -111,7 +111,7 @@ class KernelSearch:
     def renew(self, library: Built, us: float) -> None:
         """Take in what the best schedule takes today; the times of all others change with it."""
         factor = us / self.best_us
-        self.library, self.default_us = library, self.default_us * factor
+        self.library, self.default_us = library, round(self.default_us * factor, 3)
         self.best = [{**schedule, "us": round(schedule["us"] * factor, 3)} for schedule in self.best]
 
     def propose(self) -> list[Candidate]:
