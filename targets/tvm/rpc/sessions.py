@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import resource
 import shutil
@@ -36,12 +37,14 @@ class Session:
         folder: Of its files.
         client: Address of the other side.
         connection: To the other side.
+        accepted: Shared with the process of the session, which sets its only byte once the client has said what it must.
         left: Whether the other side has hung up.
     """
 
     folder: Path
     client: str
     connection: socket.socket
+    accepted: mmap.mmap
     left: bool = False
 
 
@@ -68,21 +71,25 @@ class Sessions:
         except OSError:  # whoever called has gone already
             return
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        accepted = mmap.mmap(-1, 1)
         parent, pid = os.getpid(), os.fork()
         if pid == 0:
             for other in (listener, *(session.connection for session in self._running.values())):
                 other.close()
-            self._serve(connection, folder, secret, parent)
-        self._running[pid] = Session(folder, f"{peer[0]}:{peer[1]}", connection)
+            self._serve(connection, folder, secret, accepted, parent)
+        self._running[pid] = Session(folder, f"{peer[0]}:{peer[1]}", connection, accepted)
 
     def connections(self) -> list[int]:
         """File descriptors of the connections, to be watched for clients that hang up."""
         return [session.connection.fileno() for session in self._running.values()]
 
     def hung_up(self, descriptors: Collection[int]) -> None:
-        """End the sessions of clients that have hung up: what they still compute is for nobody."""
+        """End the sessions of clients that have hung up: what they still compute is for nobody.
+
+        Who was not accepted hangs up, too; those sessions end by themselves, and say so by their status.
+        """
         for pid, session in self._running.items():
-            if not session.left and session.connection.fileno() in descriptors:
+            if session.accepted[0] and not session.left and session.connection.fileno() in descriptors:
                 session.left = True
                 os.kill(pid, signal.SIGKILL)
 
@@ -107,6 +114,7 @@ class Sessions:
     def _forget(self, pid: int, code: int) -> None:
         session = self._running.pop(pid)
         session.connection.close()
+        session.accepted.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)  # what the session has started
         shutil.rmtree(session.folder, ignore_errors=True)
@@ -116,12 +124,14 @@ class Sessions:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         self._tell({"event": event, "client": session.client, "how": how})
 
-    def _serve(self, connection: socket.socket, folder: Path, secret: str, parent: int) -> NoReturn:
+    def _serve(
+        self, connection: socket.socket, folder: Path, secret: str, accepted: mmap.mmap, parent: int
+    ) -> NoReturn:
         """In the new process: a session from its first byte to its last."""
         status = FAILED
         try:
             _become_session(parent)
-            status = self._session(connection, folder, secret)
+            status = self._session(connection, folder, secret, accepted)
         except (OSError, EOFError, ValueError):  # the client has gone, or is none
             status = REFUSED
         except BaseException as error:  # noqa: BLE001  (nothing may get out of this process)
@@ -130,7 +140,7 @@ class Sessions:
             sys.stderr.flush()
             os._exit(status)
 
-    def _session(self, connection: socket.socket, folder: Path, secret: str) -> int:
+    def _session(self, connection: socket.socket, folder: Path, secret: str, accepted: mmap.mmap) -> int:
         connection.settimeout(HANDSHAKE_SECONDS)
         if frames.receive_number(connection) != frames.SESSION_MAGIC:
             return REFUSED
@@ -138,6 +148,7 @@ class Sessions:
         if (words or [""])[0] != f"client:{secret}":
             frames.send_number(connection, frames.REFUSED)
             return PINGED if words == [frames.PING] else REFUSED
+        accepted[0] = 1
         frames.send_number(connection, frames.SESSION_MAGIC)
         frames.send_text(connection, f"server:{self._key}")
         connection.settimeout(None)

@@ -62,6 +62,17 @@ def test_a_device_is_lent_to_one_client_and_given_back(two_outputs: Library, tra
         two_outputs.on(tracker.address, "board").close()  # the lease of before is stale
 
 
+def test_strangers_who_are_refused_do_not_take_the_device_from_its_client(tracker: Served) -> None:
+    """Each hangs up as soon as it is refused, so that the server hears of that before the session's process has ended."""
+    with registered(tracker, "lent"):
+        host, port, secret = request(tracker.address, "lent")
+        for said, answer in [("lent:wrong", frames.REFUSED)] * 30 + [(secret, frames.SESSION_MAGIC)]:
+            with socket.create_connection((host, port)) as caller:
+                frames.send_number(caller, frames.SESSION_MAGIC)
+                frames.send_text(caller, f"client:{said}")
+                assert frames.receive_number(caller) == answer
+
+
 def test_a_key_that_nobody_has(two_outputs: Library, tracker: Served) -> None:
     with registered(tracker, "known"):
         with pytest.raises(LoweringError, match=r"phase connect: no device has that key; the tracker knows .*known"):
