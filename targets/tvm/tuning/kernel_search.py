@@ -58,7 +58,7 @@ class KernelSearch:
         known: What an earlier run found.
 
     Attributes:
-        library: The best schedule's, which others are measured beside; None as long as this run has not measured it.
+        best_built: The best schedule, built, which others are measured beside; None as long as this run has not measured it.
     """
 
     task: Task
@@ -73,7 +73,7 @@ class KernelSearch:
     default_us: float = math.inf
     stopped: str | None = None
     expected: float = 1.0
-    library: Built | None = None
+    best_built: Built | None = None
     _tried: list[str] = field(default_factory=list)
     _stale: int = 0
     _ours: Iterator[Schedule] | None = None
@@ -104,14 +104,14 @@ class KernelSearch:
 
     def known_best(self) -> Schedule | None:
         """The best schedule, if an earlier run found it and this one has not measured it yet."""
-        if not self.best or self.library is not None:
+        if not self.best or self.best_built is not None:
             return None
         return apply_trace(self.task.module, self.best[0]["trace"])
 
-    def renew(self, library: Built, us: float) -> None:
+    def renew(self, built: Built, us: float) -> None:
         """Take in what the best schedule takes today; the times of all others change with it."""
         factor = us / self.best_us
-        self.library, self.default_us = library, round(self.default_us * factor, 3)
+        self.best_built, self.default_us = built, round(self.default_us * factor, 3)
         self.best = [{**schedule, "us": round(schedule["us"] * factor, 3)} for schedule in self.best]
 
     def propose(self) -> list[Candidate]:

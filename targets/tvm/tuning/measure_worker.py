@@ -51,8 +51,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     seconds = _loaded(request, request["path"], request["arguments"], checked=True)
     best = _timer_of_best(request)
-    probe = _least(seconds, 1, 2)
-    best_us = request["best_us"] if best is None else _least(best, 1, 2)
+    probe = _probe(seconds)
+    best_us = request["best_us"] if best is None else _probe(best)
     if best_us is not None and probe > HOPELESS * best_us:
         return {"us": probe, "probed": True, "best_us": best and best_us}
     us, best_us = _in_turns(request, seconds, probe, best)
@@ -98,8 +98,9 @@ def _in_turns(request: dict[str, Any], seconds: Timer, us: float, best: Timer | 
     return min(t for t, _ in pairs) * 1e6, best and min(t for _, t in pairs if t) * 1e6
 
 
-def _least(seconds: Timer, number: int, times: int) -> float:
-    return min(seconds(number) for _ in range(times)) * 1e6
+def _probe(seconds: Timer) -> float:
+    """About how many microseconds a call takes."""
+    return min(seconds(1) for _ in range(2)) * 1e6
 
 
 def cold_turns(arguments: list[Any], arrays: list[np.ndarray], constant: Sequence[int]) -> list[list[Any]]:

@@ -107,22 +107,22 @@ def _module(schedule: Schedule) -> str:
     return str(tvm.ir.save_json(lowered_form(schedule)))
 
 
-def _measure_again(kernel: KernelSearch, library: Built, runner: Runner, folder: Path) -> None:
+def _measure_again(kernel: KernelSearch, again: Built, runner: Runner, folder: Path) -> None:
     """What is best from an earlier run, at today's clocks; if it fails, new candidates are measured by themselves."""
-    found = runner.measure(library, _reference(kernel, folder), layout_free(kernel.task.module))
+    found = runner.measure(again, _reference(kernel, folder), layout_free(kernel.task.module))
     if found.error is None:
-        kernel.renew(library, found.us)
+        kernel.renew(again, found.us)
 
 
-def _measure(kernel: KernelSearch, libraries: list[Built], runner: Runner, folder: Path) -> list[Measured]:
+def _measure(kernel: KernelSearch, candidates: list[Built], runner: Runner, folder: Path) -> list[Measured]:
     reference, free = _reference(kernel, folder), layout_free(kernel.task.module)
     us, results = kernel.best_us, list[Measured]()
-    for library in libraries:
-        found = runner.measure(library, reference, free, us if math.isfinite(us) else None, kernel.library)
+    for built in candidates:
+        found = runner.measure(built, reference, free, us if math.isfinite(us) else None, kernel.best_built)
         results.append(found)
-        useless: Built | None = library
+        useless: Built | None = built
         if found.us < us:
-            us, kernel.library, useless = found.us, library, kernel.library
+            us, kernel.best_built, useless = found.us, built, kernel.best_built
         if useless is not None:
             useless.path.unlink(missing_ok=True)
     return results
